@@ -28,3 +28,8 @@ class NodeOptions:
     batch_max_bytes: int = limits.WAL_BATCH_MAX_BYTES
     batch_max_ms: float = limits.WAL_BATCH_MAX_MS
     history_cause: bool = True
+    delivery_timeout_s: float = limits.DELIVERY_TIMEOUT_S
+    failed_calls_retention_s: float = limits.FAILED_CALLS_RETENTION_S
+    expired_calls_retention_s: float = limits.EXPIRED_CALLS_RETENTION_S
+    cancelled_calls_retention_s: float = limits.CANCELLED_CALLS_RETENTION_S
+    dead_letters_retention_s: float = limits.DEAD_LETTERS_RETENTION_S

@@ -106,6 +106,13 @@ KEPT_REPLIES_OBJECT_BYTES_MAX: Final = 256 * MIB  # large replies of one object,
 KEPT_REPLIES_DISK_BYTES_MAX: Final = 256 * 1024 * MIB  # in PostgreSQL: thousands of small replies per second for days
 TOMBSTONE_RETENTION_S: Final = 7 * 24 * 3600.0  # longer than any idempotency key of the deleted object is kept
 
+# --- reliable calls ---------------------------------------------------------------------------------------------------
+DELIVERY_TIMEOUT_S: Final = 30.0  # one attempt; a handoff of a shard cancels turns long before
+FAILED_CALLS_RETENTION_S: Final = 30 * 86_400.0  # people look at failures weeks later
+EXPIRED_CALLS_RETENTION_S: Final = 30 * 86_400.0
+CANCELLED_CALLS_RETENTION_S: Final = 86_400.0  # it was intended, so hardly anyone asks
+DEAD_LETTERS_RETENTION_S: Final = 30 * 86_400.0  # the time in which they can be sent again
+
 # --- listing ----------------------------------------------------------------------------------------------------------
 LIST_LIMIT: Final = 100
 LIST_LIMIT_MAX: Final = 1_000

@@ -35,7 +35,7 @@ class SentCall(NamedTuple):
         id: names the call to users, ``c_…`` or chosen by the sender, which then has it only once.
         receiver, method, body: the call. ``body`` holds the arguments as JSON in UTF-8.
         then: the method of the sender that receives the outcome, or empty.
-        expires_ms: the time at which it becomes void, in milliseconds since the epoch.
+        expires_ms: the time at which it becomes void, in milliseconds since the epoch; 0 for never.
         due_ms: the time before which it is not delivered, 0 for at once.
         attempts_max: failed attempts after which it is given up.
         first_ms, longest_ms: bounds of the wait after the first attempt, and of all waits, in milliseconds.

@@ -1,0 +1,222 @@
+"""The end of a call at its sender: the commit that removes it from the outbox, with its outcome.
+
+* A call with ``then``: the outcome runs as a turn of the sender, whose record also removes the call. While that fails,
+  it is repeated with the waits of the call. After the last attempt, the record removes the call without the turn, and
+  keeps a dead letter for the turn alone: a call from the sender to itself. Its id is that of the call and ``.then``.
+* Any other call is removed together with others. A lost removal costs a repeated delivery and no effect, so removals
+  wait a little for further ones of the same sender.
+
+Outcomes of a pair are committed in order (``goverse_node.messages.channel``), one commit at a time.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
+from typing import Final
+
+from goverse.errors import GoverseError
+from goverse.limits import REQUEST_ID_BYTES_MAX
+from goverse.model.caller import identified
+from goverse.model.effects import CallState, Effects, FinishedCall
+from goverse.model.frames import Operation, Problem, Reply, Request
+from goverse.model.keys import ObjectKey
+from goverse.model.outcomes import outcome_body
+from goverse.model.receipts import WINDOW
+from goverse.model.replies import encode_reply
+from goverse_node.messages.alarm import Alarm
+from goverse_node.messages.answers import Answer, meaning_of
+from goverse_node.messages.backoff import Backoff
+from goverse_node.messages.commits import Commits, MessagesHost
+from goverse_node.messages.outboxes import Entry, Outboxes, Pair
+
+REMOVAL_WAIT_MS: Final = 20
+"""The time for which a removal waits for others. The window of a pair that fills up does not wait."""
+
+_EAGER: Final = WINDOW // 2
+_REMOVALS_MAX: Final = 1_000  # per record, so that it stays small
+RETRY: Final = Backoff(100, 5_000)
+"""Waits after a refusal for now: the receiver is busy, moving or away, or the store does not answer."""
+
+
+class Endings:
+    """Commits the outcomes of calls."""
+
+    def __init__(self, host: MessagesHost, outboxes: Outboxes, alarm: Alarm, commits: Commits) -> None:
+        """Nothing waits yet."""
+        self._host = host
+        self._outboxes = outboxes
+        self._alarm = alarm
+        self._commits = commits
+        self._removals: dict[Pair, None] = {}
+        self._flush_set = False
+        self.concluding = 0
+
+    def advance(self, pair: Pair) -> None:
+        """Commit the outcomes of the first calls of a pair, if they are known."""
+        if pair.closed or pair.ending:
+            return
+        front = pair.channel.front()
+        if not front:
+            return
+        first = self._outboxes.entries[front[0].number]
+        if first.call.then:
+            pair.ending = True
+            self._conclude(first)
+            return
+        self._removals[pair] = None
+        if len(front) >= _EAGER:
+            self.flush()
+        elif not self._flush_set:
+            self._flush_set = True
+            self._alarm.set(self._alarm.now_ms() + REMOVAL_WAIT_MS, self.flush)
+
+    # --- removals -----------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Commit the removals that wait for others."""
+        self._flush_set = False
+        pairs, self._removals = self._removals, {}
+        by_sender: dict[ObjectKey, list[Entry]] = {}
+        for pair in pairs:
+            if not pair.closed and not pair.ending:
+                pair.ending = True
+                front = (self._outboxes.entries[call.number] for call in pair.channel.front())
+                by_sender.setdefault(pair.sender, []).extend(takewhile(lambda entry: not entry.call.then, front))
+        for entries in by_sender.values():
+            for start in range(0, len(entries), _REMOVALS_MAX):
+                self._remove(entries[start : start + _REMOVALS_MAX])
+
+    def _remove(self, entries: Sequence[Entry]) -> None:
+        kept = [end for entry in entries if (end := self._finished(entry)) is not None]
+        effects = Effects(removes=tuple(entry.number for entry in entries), finished=tuple(kept))
+        pairs = dict.fromkeys(entry.pair for entry in entries)
+        first = entries[0].pair
+        self._commits.commit(first.sender, first.shard, effects, partial(self._removed, entries[0], pairs))
+
+    def _removed(self, first: Entry, pairs: dict[Pair, None], error: GoverseError | None) -> None:
+        if error is None:
+            for pair in pairs:
+                pair.ending = False
+                self.advance(pair)
+            return
+        first.refusals += 1
+
+        def again() -> None:
+            for pair in pairs:
+                pair.ending = False
+                self.advance(pair)
+
+        self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(first.refusals), again)
+
+    def _finished(self, entry: Entry) -> FinishedCall | None:
+        """Return the end of a call to keep, or None if nothing of it is kept."""
+        assert entry.state is not None, "the outcome is known"
+        assert entry.reply is not None, "the outcome is known"
+        retention_ms = self._retention_ms(entry, entry.state)
+        if not retention_ms:
+            return None
+        now_ms = self._host.clock.wall_ms()
+        outcome = encode_reply(entry.reply)
+        attempts = entry.place.attempts
+        return FinishedCall(
+            entry.call, entry.pair.sender, entry.state, outcome, attempts, now_ms, now_ms + retention_ms
+        )
+
+    def _retention_ms(self, entry: Entry, state: CallState) -> int:
+        options, call = self._host.options, entry.call
+        if state == "success":
+            return call.keep_ms
+        if state == "dead" and call.on_failure == "drop":
+            return 0
+        seconds = {
+            "failed": options.failed_calls_retention_s,
+            "expired": options.expired_calls_retention_s,
+            "cancelled": options.cancelled_calls_retention_s,
+            "dead": options.dead_letters_retention_s,
+        }[state]
+        return max(call.keep_ms, round(seconds * 1000))
+
+    # --- then ---------------------------------------------------------------------------------------------------------
+
+    def _conclude(self, entry: Entry) -> None:
+        pair = entry.pair
+        if pair.closed:
+            return
+        assert entry.state is not None, "the outcome is known"
+        call, host = entry.call, self._host
+        kept = self._finished(entry)
+        request = Request(
+            Operation.CALL,
+            pair.sender,
+            call.then,
+            outcome_body(call.id, entry.state, entry.reply),
+            host.now() + host.options.delivery_timeout_s,
+            call.request_id or call.id[:REQUEST_ID_BYTES_MAX],
+            caller=identified(call.subject).through((call.receiver,)),
+            traceparent=call.traceparent,
+            tracestate=call.tracestate,
+        )
+        effects = Effects(removes=(entry.number,), finished=() if kept is None else (kept,))
+        self.concluding += 1
+        host.conclude(request, effects).add_done_callback(partial(self._concluded, entry))
+
+    def _concluded(self, entry: Entry, answer: Future[Reply]) -> None:
+        self.concluding -= 1
+        pair = entry.pair
+        problem = None if answer.cancelled() else answer.result().problem
+        if entry.number not in self._outboxes.entries:
+            pair.ending = False
+            self.advance(pair)
+            return
+        if pair.closed or (problem is None and not answer.cancelled()):
+            return
+        meaning = Answer.REFUSED if problem is None else meaning_of(Reply(problem=problem))
+        if problem is None or meaning in (Answer.REFUSED, Answer.LOST):
+            entry.refusals += 1
+            wait_ms = RETRY.wait_ms(entry.refusals)
+        else:
+            entry.trials += 1
+            if entry.trials >= entry.call.attempts_max:
+                self._give_up_then(entry, problem)
+                return
+            wait_ms = Backoff(entry.call.first_ms, entry.call.longest_ms).wait_ms(entry.trials)
+        self._alarm.set(self._alarm.now_ms() + wait_ms, partial(self._conclude, entry))
+
+    def _give_up_then(self, entry: Entry, problem: Problem) -> None:
+        """Remove a call without its ``then``, and keep a dead letter for that."""
+        pair, call, kept = entry.pair, entry.call, self._finished(entry)
+        if pair.closed:
+            return
+        assert entry.state is not None, "the outcome is known"
+        now_ms = self._host.clock.wall_ms()
+        then = call._replace(
+            id=f"{call.id}.then",
+            receiver=pair.sender,
+            method=call.then,
+            body=outcome_body(call.id, entry.state, entry.reply),
+            then="",
+            on_failure="dead_letter",
+            keep_ms=0,
+        )
+        expires_ms = now_ms + round(self._host.options.dead_letters_retention_s * 1000)
+        outcome = encode_reply(Reply(problem=problem))
+        letter = FinishedCall(then, pair.sender, "dead", outcome, entry.trials, now_ms, expires_ms)
+        effects = Effects(removes=(entry.number,), finished=(letter,) if kept is None else (kept, letter))
+
+        def done(error: GoverseError | None) -> None:
+            if error is None:
+                pair.ending = False
+                self.advance(pair)
+                return
+            entry.refusals += 1
+            again = partial(self._give_up_then, entry, problem)
+            self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(entry.refusals), again)
+
+        self._commits.commit(pair.sender, pair.shard, effects, done)
+
+    def idle(self) -> bool:
+        """Return True if no outcome is being committed by a turn, and no removal waits."""
+        return not self.concluding and not self._removals

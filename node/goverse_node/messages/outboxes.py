@@ -1,0 +1,198 @@
+"""The pending calls of a node in memory: by number, by sender, and by pair, for the shards that it serves.
+
+A shard is *loading* while its outboxes are being read. Records of its objects that become durable in the meantime wait
+in ``late``, so that the calls of each pair are added in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from goverse.model.effects import CallState, PendingCall, SentCall
+from goverse.model.frames import Problem, Reply
+from goverse.model.keys import ObjectKey
+from goverse.model.records import CommitRecord
+from goverse_node.messages.channel import Channel, Pending, Void
+
+
+@dataclass(slots=True, eq=False)
+class Pair:
+    """The calls from one object to another.
+
+    A call with a due time is alone in a pair of its own until it is due. Only then does it join the order of the pair.
+
+    Attributes:
+        sender, receiver: the objects.
+        shard: the sender's shard.
+        channel: the calls, in order.
+        delayed: True for the pair of a call that is not due yet.
+        closed: True once this node no longer serves the sender's shard.
+        queued: True while it is in the queue of pairs to serve.
+        waiting: True while it waits for room at its receiver.
+        wakes_ms: the earliest time at which it will be served without a further event, or None.
+        ending: True while a commit about its first calls is in progress, or waits to be repeated.
+    """
+
+    sender: ObjectKey
+    receiver: ObjectKey
+    shard: int
+    channel: Channel
+    delayed: bool = False
+    closed: bool = False
+    queued: bool = False
+    waiting: bool = False
+    wakes_ms: int | None = None
+    ending: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A pending call.
+
+    Attributes:
+        call: the call, as it was committed.
+        number: its number.
+        pair: its pair.
+        place: its place there.
+        due_ms: the running time at which a delayed call is due.
+        problem: the error of its latest attempt, or None.
+        reply, state: its outcome, once it is known.
+        trials: failed attempts of its ``then``.
+        refusals: times that its ``then`` or a commit about it could not run for now.
+    """
+
+    call: SentCall
+    number: int
+    pair: Pair
+    place: Pending
+    due_ms: int = 0
+    problem: Problem | None = None
+    reply: Reply | None = None
+    state: CallState | None = None
+    trials: int = 0
+    refusals: int = 0
+
+    @property
+    def pending(self) -> PendingCall:
+        """The call as it is in the outbox."""
+        void = "" if self.place.void is None else self.place.void.value
+        pair = self.pair
+        return PendingCall(self.number, pair.sender, pair.shard, self.call, self.place.attempts, void)
+
+
+@dataclass(slots=True, eq=False)
+class Shard:
+    """The outboxes of one shard.
+
+    Attributes:
+        loading: True until they have been read.
+        late: durable records of its objects that wait until then, with their positions.
+        entries: its pending calls, by number.
+    """
+
+    loading: bool = True
+    late: deque[tuple[CommitRecord, int]] = field(default_factory=deque[tuple[CommitRecord, int]])
+    entries: dict[int, Entry] = field(default_factory=dict[int, Entry])
+
+
+class Outboxes:
+    """The pending calls of the shards that the node serves.
+
+    Attributes:
+        shards: these shards.
+        entries: all pending calls, by number.
+        pairs: the pairs, by sender and receiver, without those of delayed calls.
+        delayed: the number of delayed calls.
+    """
+
+    def __init__(self) -> None:
+        self.shards: dict[int, Shard] = {}
+        self.entries: dict[int, Entry] = {}
+        self.pairs: dict[tuple[ObjectKey, ObjectKey], Pair] = {}
+        self.delayed = 0
+        self._by_sender: dict[ObjectKey, dict[int, Entry]] = {}
+        self._by_id: dict[str, list[Entry]] = {}
+
+    def of_sender(self, sender: ObjectKey) -> Sequence[Entry]:
+        """Return the pending calls of an object, in order."""
+        return tuple(self._by_sender.get(sender, {}).values())
+
+    def count(self, sender: ObjectKey) -> int:
+        """Return the number of pending calls of an object."""
+        return len(self._by_sender.get(sender, ()))
+
+    def named(self, sender: ObjectKey, call_id: str) -> Entry | None:
+        """Return the call of an object with this id, or None."""
+        return next((entry for entry in self._by_id.get(call_id, ()) if entry.pair.sender == sender), None)
+
+    def with_id(self, namespace: str, call_id: str) -> Sequence[Entry]:
+        """Return the calls with this id; several senders can use one id."""
+        return [entry for entry in self._by_id.get(call_id, ()) if entry.pair.sender.namespace == namespace]
+
+    def add(self, found: PendingCall, *, expires_ms: int, due_ms: int) -> Entry:
+        """Add a call. Both times are running time; the call is delayed if ``due_ms`` is not 0."""
+        number, sender, shard, call = found[:4]
+        place = Pending(number, expires_ms, call.attempts_max, id=call.id, holds=call.on_failure == "hold")
+        place.void = Void(found.void) if found.void else None
+        pair = self._pair(sender, call.receiver, shard, delayed=bool(due_ms))
+        pair.channel.append(place)
+        entry = Entry(call, number, pair, place, due_ms)
+        self.entries[number] = entry
+        self.shards[shard].entries[number] = entry
+        self._by_sender.setdefault(sender, {})[number] = entry
+        self._by_id.setdefault(call.id, []).append(entry)
+        return entry
+
+    def remove(self, entry: Entry) -> None:
+        """Remove a call whose outcome was committed, or a delayed one that joins its pair under a new number."""
+        number, pair = entry.number, entry.pair
+        del self.entries[number], self.shards[pair.shard].entries[number]
+        calls = self._by_sender[pair.sender]
+        del calls[number]
+        if not calls:
+            del self._by_sender[pair.sender]
+        self._forget_id(entry)
+        if pair.delayed:
+            self.delayed -= 1
+            pair.closed = True
+            return
+        pair.channel.remove(number)
+        if not len(pair.channel) and not pair.channel.paused:
+            del self.pairs[pair.sender, pair.receiver]
+            pair.closed = True
+
+    def close(self, shard: int) -> None:
+        """Forget the calls of a shard."""
+        found = self.shards.pop(shard, None)
+        if found is None:
+            return
+        for number, entry in found.entries.items():
+            del self.entries[number]
+            self._by_sender.pop(entry.pair.sender, None)
+            self._forget_id(entry)
+            if entry.pair.delayed:
+                self.delayed -= not entry.pair.closed
+            else:
+                self.pairs.pop((entry.pair.sender, entry.pair.receiver), None)
+            entry.pair.closed = True
+
+    def _forget_id(self, entry: Entry) -> None:
+        named = self._by_id[entry.call.id]
+        named.remove(entry)
+        if not named:
+            del self._by_id[entry.call.id]
+
+    def _pair(self, sender: ObjectKey, receiver: ObjectKey, shard: int, *, delayed: bool) -> Pair:
+        if delayed:
+            self.delayed += 1
+            return Pair(sender, receiver, shard, Channel(sender), delayed=True)
+        return self.pair(sender, receiver, shard)
+
+    def pair(self, sender: ObjectKey, receiver: ObjectKey, shard: int) -> Pair:
+        """Return the pair of two objects, a new one if it has no calls."""
+        found = self.pairs.get((sender, receiver))
+        if found is None:
+            found = self.pairs[sender, receiver] = Pair(sender, receiver, shard, Channel(sender))
+        return found
