@@ -60,4 +60,11 @@ class Drop:
     shards: tuple[int, ...]
 
 
-Action = Register | Claim | Publish | Check | Close | Drop
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Deliver the reliable calls whose senders are in these shards, which serve calls now. No result."""
+
+    shards: tuple[int, ...]
+
+
+Action = Register | Claim | Publish | Check | Close | Drop | Open

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from goverse.cluster.election import Election
 from goverse.cluster.member import Member, MemberState
@@ -26,7 +26,7 @@ from goverse.ports.coordinator import Coordinator
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
 from goverse_node.evacuation import Evacuation
-from goverse_node.ownership.actions import Action, Check, Claim, Close, Publish, Register
+from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Publish, Register
 from goverse_node.ownership.etcd_requests import EtcdRequests
 from goverse_node.ownership.leader import Leader, LeaderLimits
 from goverse_node.ownership.loads import LoadPublisher, Measure
@@ -37,6 +37,18 @@ from goverse_node.ownership.shutdown import Shutdown
 _IDLE_S: Final = 1.0  # the longest time between two rounds of the loop
 
 logger = logging.getLogger("goverse.node.ownership")
+
+
+class Deliverer(Protocol):
+    """Delivers the reliable calls of open shards (``goverse_node.messages.dispatcher``)."""
+
+    def open(self, shards: Collection[int], /) -> None:
+        """Read the outboxes of ``shards`` and deliver their calls."""
+        ...
+
+    def close(self, shards: Collection[int], /) -> None:
+        """Start no further delivery from ``shards``."""
+        ...
 
 
 class Progress(NamedTuple):
@@ -87,6 +99,7 @@ class Keeper:
         self._tasks: dict[asyncio.Task[None], None] = {}  # a set of tasks would have a random order
         self._loop_task: asyncio.Task[None] | None = None
         self._evacuation: Evacuation | None = None
+        self._deliverer: Deliverer | None = None
         self.ownership = Ownership(member, watch.view, self._leases.lease, limits=limits)
         leads_by = replace(leader_limits or LeaderLimits(), history_pause_s=lease_ttl_s)
         self.leader = Leader(watch.view, table, limits=leads_by)
@@ -107,9 +120,13 @@ class Keeper:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    def start(self, evacuation: Evacuation, measure: Measure | None = None) -> None:
-        """Join the cluster. ``evacuation`` empties the node's shards; ``measure`` returns the load to report."""
-        self._evacuation = evacuation
+    def start(self, evacuation: Evacuation, measure: Measure | None = None, deliverer: Deliverer | None = None) -> None:
+        """Join the cluster.
+
+        ``evacuation`` empties the node's shards, ``measure`` returns the load to report, and ``deliverer`` delivers
+        the reliable calls of the shards while they are open.
+        """
+        self._evacuation, self._deliverer = evacuation, deliverer
         if measure is not None:
             self._spawn(self.loads.run(measure))
         self._follow(self._watch.view)
@@ -286,14 +303,22 @@ class Keeper:
         elif isinstance(action, Check):
             self._spawn(requests.check())
         elif isinstance(action, Close):
+            self._stop_delivering(action.shards)
             self._close(action)
-        else:
+        elif isinstance(action, Drop):
+            self._stop_delivering(action.shards)
             logger.warning(
                 "dropped shards that were fenced or did not close in time", extra={"shards": len(action.shards)}
             )
             requests.times.dropped(action.shards, self._now())
             if self._evacuation is not None:
                 self._evacuation.drop(action.shards)
+        elif self._deliverer is not None:
+            self._deliverer.open(action.shards)
+
+    def _stop_delivering(self, shards: Collection[int]) -> None:
+        if self._deliverer is not None:
+            self._deliverer.close(shards)
 
     def _close(self, action: Close) -> None:
         if self._evacuation is None:

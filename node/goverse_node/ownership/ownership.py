@@ -27,7 +27,7 @@ from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse.cluster.view import ClusterView
-from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Publish, Register
+from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Open, Publish, Register
 from goverse_node.ownership.phases import OwnershipLimits, ShardEvent, ShardPhase
 from goverse_node.ownership.shards import Shards
 from goverse_node.ownership.shutdown import Shutdown, closes_all
@@ -165,11 +165,13 @@ class Ownership:
         self._follow_view(now)
         self._let_go(now)
         self._overdue(now)
-        closing, dropped = self.shards.take_news()
+        closing, dropped, opened = self.shards.take_news()
         if closing:
             actions.append(Close(tuple(sorted(closing)), now + self._limits.close_budget_s))
         if dropped:
             actions.append(Drop(tuple(sorted(dropped))))
+        if opened:
+            actions.append(Open(tuple(sorted(opened))))
         if self._departs(now):
             self.left = True
             return actions

@@ -63,6 +63,7 @@ class Shards(dict[int, Held]):
         self._unpublished: tuple[int, bool] | None = None
         self._unsure: tuple[int | None, list[int]] | None = None
         self._closing: dict[int, float] = {}
+        self._news_opened: set[int] = set()
         self._news_closing: set[int] = set()
         self._news_dropped: set[int] = set()
 
@@ -93,6 +94,10 @@ class Shards(dict[int, Held]):
         before, held.phase = held.phase, after
         self.touch()
         self.claiming -= before is ShardPhase.CLAIMING
+        if after is ShardPhase.OPEN:
+            self._news_opened.add(shard)
+        elif before is ShardPhase.OPEN:
+            self._news_opened.discard(shard)
         if after is ShardPhase.CLOSING:
             held.since = self._closing[shard] = now
             self._news_closing.add(shard)
@@ -107,10 +112,10 @@ class Shards(dict[int, Held]):
             self.counts.forced += event is ShardEvent.OVERDUE
         return True
 
-    def take_news(self) -> tuple[set[int], set[int]]:
-        """Return the shards that began to close and those that were lost, since the last call."""
-        news = self._news_closing, self._news_dropped
-        self._news_closing, self._news_dropped = set(), set()
+    def take_news(self) -> tuple[set[int], set[int], set[int]]:
+        """Return the shards that began to close, those that were lost, and those that opened, since the last call."""
+        news = self._news_closing, self._news_dropped, self._news_opened
+        self._news_closing, self._news_dropped, self._news_opened = set(), set(), set()
         return news
 
     def count(self, phase: ShardPhase) -> int:

@@ -12,7 +12,7 @@ from goverse.cluster.claims import Claims
 from goverse.cluster.lease import Lease
 from goverse.cluster.member import Member, MemberState
 from goverse.ports.coordinator import KeyEntry
-from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Publish, Register
+from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Open, Publish, Register
 from goverse_node.ownership.ownership import Ownership
 from goverse_node.ownership.phases import NEXT, ShardEvent, ShardPhase
 from goverse_node.ownership.shutdown import Shutdown
@@ -98,8 +98,20 @@ def test_the_way_to_an_open_shard_is_register_claim_publish() -> None:
 
     assert [scene.ownership.epoch(shard) for shard in range(3)] == [11, None, 11]
     assert scene.ownership.progress() == (2, 2)
+    assert scene.step() == [Open((0, 2))]
     assert scene.step() == []
     assert scene.ownership.shards.counts.claims == 2
+
+
+def test_a_shard_that_is_lost_as_it_opens_delivers_no_calls() -> None:
+    scene = Scene()
+    scene.view.aim(["a", "a"])
+    scene.register()
+    scene.grant_claim(scene.only(Claim))
+    scene.carry_out(scene.only(Publish))
+    scene.ownership.fenced(0, 11, scene.now)
+
+    assert scene.only(Open).shards == (1,)
 
 
 def test_nothing_is_asked_for_twice_while_the_answer_is_awaited() -> None:
