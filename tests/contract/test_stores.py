@@ -153,6 +153,35 @@ class TestPostgresStore(StoreContract):
         return store
 
 
+@pytest.mark.requirement("DUR-3", "DUR-5")
+class TestOutboxOfPostgres(OutboxContract):
+    @pytest.fixture(autouse=True)
+    def place(self, database: str) -> None:
+        self.options = PostgresOptions(dsn=database)
+
+    def make_clock(self) -> ManualClock:
+        return ServerClock(self.options.dsn)
+
+    def make_store(self) -> OutboxStore:
+        return PostgresStore(self.options, clock=self.clock)
+
+    async def restart(self, store: CompleteStore) -> OutboxStore:
+        await store.close()
+        again = self.make_store()
+        await again.open()
+        return again
+
+
+@pytest.mark.requirement("CLU-2", "DUR-3")
+class TestFencedOutboxOfPostgres(FencedOutboxContract):
+    @pytest.fixture(autouse=True)
+    def place(self, database: str) -> None:
+        self.options = PostgresOptions(dsn=database)
+
+    def make_authority(self) -> FencedOutboxStore:
+        return PostgresStore(self.options, owner="a")
+
+
 @pytest.mark.requirement("CLU-2")
 class TestAuthorityOfPostgres(AuthorityContract):
     @pytest.fixture(autouse=True)

@@ -162,7 +162,7 @@ def cleanup(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete days of the change feed, and stored answers to idempotency keys, that are past their retention.
+    """Delete changes, stored answers to idempotency keys and finished calls that are past their retention.
 
     Objects are never deleted. Nodes do this every two minutes, so the command is useful only while no node runs, or
     with --dry-run. The retention settings are postgres.changes_retention_days and node.idempotency_retention_s.
@@ -178,12 +178,18 @@ def cleanup(
     invocation = invocation_of(context)
     options = postgres_of(invocation.settings({"postgres.dsn": ("--dsn", dsn)}).values)
     if not dry_run:
-        confirm(invocation, "delete changes and stored answers past their retention permanently?", agreed=yes)
+        confirm(
+            invocation,
+            "delete changes, stored answers and finished calls past their retention permanently?",
+            agreed=yes,
+        )
     expired = with_connection(invocation, dsn, lambda connection: expire(connection, options, dry_run=dry_run))
     word = "would remove" if dry_run else "removed"
     lines = [f"{word} {name}, {size} bytes" for name, size in expired.days]
     if expired.replies:
         lines.append(f"{word} {expired.replies} stored answers outside the daily partitions")
+    if expired.calls:
+        lines.append(f"{word} {expired.calls} finished calls outside the daily partitions")
     if expired.changes:
         lines.append(f"{word} {expired.changes} batches of changes outside the daily partitions")
     document = {
@@ -191,6 +197,7 @@ def cleanup(
         "days": dict(expired.days),
         "replies": expired.replies,
         "changes": expired.changes,
+        "calls": expired.calls,
     }
     show(invocation, document, "\n".join(lines) or "nothing is past its retention")
 

@@ -144,7 +144,7 @@ async def test_a_database_without_our_schema_says_what_to_run(database: str) -> 
     await connection.execute("DROP SCHEMA goverse CASCADE")
     with pytest.raises(StoreError, match="run `goverse db migrate`"):
         await PostgresStore(PostgresOptions(dsn=database)).open()
-    assert await schema.migrate(connection) == ["0001_objects"]
+    assert await schema.migrate(connection) == ["0001_objects", "0002_calls"]
     assert await schema.migrate(connection) == []
     await connection.execute("UPDATE goverse.migrations SET digest = 'other'")
     with pytest.raises(StoreError, match="0001_objects was applied in another form"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -12,7 +13,9 @@ import pytest
 from benchmarks.postgres import Server
 from goverse.errors import DataNewer
 from goverse.limits import CLUSTER_SHARDS
+from goverse.model.effects import Effects, SentCall
 from goverse.model.keys import ObjectKey, placement_hash
+from goverse.model.receipts import Delivery, Receipt, Settlement, number_of
 from goverse.model.records import ANCHOR_EVERY, CommitRecord, ObjectPlace
 from goverse_node.stores.postgres import batches, schema
 from goverse_node.stores.postgres.failures import CONFLICT
@@ -124,18 +127,51 @@ async def test_an_older_node_commits_against_the_newer_schema(running: Server) -
 async def test_an_older_node_starts_on_a_newer_schema_that_serves_it(
     running: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new, newer = (2, "0002_new", "-- serves: 1\nSELECT 2"), (3, "0003_newer", "-- serves: 2\nSELECT 3")
+    new, newer = (3, "0003_new", "-- serves: 1\nSELECT 3"), (4, "0004_newer", "-- serves: 3\nSELECT 4")
     connection = await asyncpg.connect(running.dsn)
     try:
         with monkeypatch.context() as upgrade:
             upgrade.setattr(schema, "migrations", lambda: (*migrations(), new))
-            assert await schema.migrate(connection) == ["0002_new"]
+            assert await schema.migrate(connection) == ["0003_new"]
         await schema.check(connection)
         assert await schema.migrate(connection) == []
         with monkeypatch.context() as upgrade:
             upgrade.setattr(schema, "migrations", lambda: (*migrations(), new, newer))
-            assert await schema.migrate(connection) == ["0003_newer"]
-        with pytest.raises(DataNewer, match=r"0003_newer, which needs a newer release; .* up to 1, .* from 2 on"):
+            assert await schema.migrate(connection) == ["0004_newer"]
+        with pytest.raises(DataNewer, match=r"0004_newer, which needs a newer release; .* up to 2, .* from 3 on"):
             await schema.check(connection)
     finally:
         await connection.close()
+
+
+@pytest.mark.requirement("QUA-6", "DUR-3")
+async def test_a_node_without_reliable_calls_goes_on_beside_one_that_has_them(
+    running: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [each for each in migrations() if each[0] == 1]
+    connection = await asyncpg.connect(running.dsn)
+    older, newer = OlderStore(running.dsn, "older"), PostgresStore(PostgresOptions(dsn=running.dsn), owner="newer")
+    with monkeypatch.context() as release:
+        release.setattr(schema, "migrations", lambda: before)
+        await older.open()
+    await newer.open()
+    try:
+        first, second, third = KEYS
+        call = SentCall("c_1", second, "add", b"{}")
+        settled = Settlement(Delivery(third, 7, 0, 7), b"done")
+        (seq, _) = await newer.commit([replace(change(first, 0), effects=Effects((call,))), change(second, 0)])
+        assert isinstance(seq, int)
+        await older.commit([change(first, 1), change(second, 1), change(second, 2)])
+        await newer.commit([replace(change(second, 3), effects=Effects(settles=settled, removes=(5,)))])
+        await older.housekeeping.prepare()
+        await older.housekeeping.cleanup()
+
+        assert [(each.number, each.call) for each in await newer.pending([0], limit=9)] == [(number_of(seq, 0), call)]
+        assert await newer.receipt(second, third) == Receipt(7, {7: b"done"})
+        loaded = [await newer.load(key) for key in (first, second)]
+        assert [found.version if found is not None else 0 for found in loaded] == [2, 4]
+        assert await findings(connection) == {}
+    finally:
+        await connection.close()
+        await older.close()
+        await newer.close()

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import orjson
 
+from goverse.model.effects import ANY_VERSION
 from goverse.model.keys import ROUTER_KEY_PREFIX, ObjectKey, router_number
 from goverse.model.records import ANCHOR_EVERY, CommitRecord, StoredReply
 from goverse.ports.authority import is_check
@@ -27,6 +28,9 @@ from goverse_node.stores.postgres.kinds import kind_of
 NUMBERS: Final = ("bigint[]", "integer[]")
 """Columns of numbers, which are sent as text. The driver needs half a microsecond for each element of an array; orjson
 and the server together need a tenth of that."""
+
+HEAD: Final = ("bigint", "integer", "integer", "bigint", "bigint")
+"""Types of: writer, owner, session, the last batch that was committed, this batch."""
 
 BATCH_TYPES: Final = (
     *("integer[]", "bigint[]"),
@@ -47,6 +51,9 @@ EACH_TYPES: Final = (
 
 _FOLDED: Final = -1
 """The expected version of a change that is not the last one of its object in the batch."""
+
+REPLY: Final = 15
+"""The place of the reply in ``EACH_TYPES``."""
 
 
 class _Changes:
@@ -181,6 +188,8 @@ class _Batch:
 
     def _expect(self, record: CommitRecord) -> bool:
         """Add the version that a record without a change expects. Returns False if it contradicts another record."""
+        if record.expected == ANY_VERSION and record.effects is not None:
+            return True
         written = self.changes.places.get(record.key)
         if written is not None:
             return self.changes.versions[written] == record.expected
@@ -220,7 +229,7 @@ class _Batch:
             ordinals += each.ordinals
             replies += each.replies
             per_router.append((router, len(numbers), min(each.numbers), max(each.numbers), each.lives_ms))
-        return [*_columns(per_router, 5), numbers, ordinals, replies, *_columns(self.resent, 2)]
+        return [*columns_of(per_router, 5), numbers, ordinals, replies, *columns_of(self.resent, 2)]
 
 
 def is_brief(idempotency_key: str) -> bool:
@@ -239,27 +248,29 @@ def folded(batch: Sequence[CommitRecord], base: int) -> list[Any] | None:
         list(found.claims),
         list(found.claims.values()),
         *found.changes.columns(),
-        *_columns(unwritten, 3),
-        *_columns(found.replies, 7),
-        *_columns(found.brief_replies, 7),
+        *columns_of(unwritten, 3),
+        *columns_of(found.replies, 7),
+        *columns_of(found.brief_replies, 7),
         *found.routed(),
     ]
-    return _as_text(columns, BATCH_TYPES)
+    return as_text(columns, BATCH_TYPES)
 
 
 def each(batch: Sequence[CommitRecord], base: int) -> list[Any]:
     """Return the arguments of ``commit_each`` after ``p_batch``."""
-    return _as_text(_columns([_row(record, base) for record in batch], len(EACH_TYPES)), EACH_TYPES)
+    return as_text(columns_of([row_of(record, base) for record in batch], len(EACH_TYPES)), EACH_TYPES)
 
 
-def _as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
+def as_text(columns: list[Any], types: Sequence[str]) -> list[Any]:
+    """Return the columns of a batch as arguments: those of numbers as text."""
     return [
         f"{{{orjson.dumps(column)[1:-1].decode()}}}" if sql_type in NUMBERS else column
         for column, sql_type in zip(columns, types, strict=True)
     ]
 
 
-def _row(record: CommitRecord, base: int) -> tuple[Any, ...]:
+def row_of(record: CommitRecord, base: int) -> tuple[Any, ...]:
+    """Return a record as a row for ``commit_each``."""
     key, kept = record.key, record.reply if record.idempotency_key is not None else None
     numbered = router_number(record.idempotency_key) if kept is not None and record.idempotency_key else None
     chosen = record.idempotency_key.encode() if kept and not numbered and record.idempotency_key else None
@@ -288,5 +299,6 @@ def _row(record: CommitRecord, base: int) -> tuple[Any, ...]:
     )
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:
+def columns_of(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:
+    """Return ``width`` columns, also of no rows."""
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -1,7 +1,7 @@
-"""Expiry of changes and kept replies past their retention.
+"""Expiry of changes, kept replies and finished calls past their retention.
 
-Both are stored in one partition per day, and a whole partition is dropped. Rows whose day had no partition are in a
-rest table and are deleted in batches. Objects and replies that have not expired are never deleted.
+All are stored in one partition per day, and a whole partition is dropped. Rows whose day had no partition are in a
+rest table and are deleted in batches. Objects are never deleted, and replies and calls only after they have expired.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ class Expired(NamedTuple):
         days: names of partitions and their sizes in bytes.
         replies: kept replies outside of partitions.
         changes: batches of changes outside of partitions.
+        calls: finished calls outside of partitions.
     """
 
     days: tuple[tuple[str, int], ...]
     replies: int
     changes: int
+    calls: int
 
 
 async def expire(connection: Any, options: PostgresOptions, *, dry_run: bool = False) -> Expired:
@@ -37,12 +39,20 @@ async def expire(connection: Any, options: PostgresOptions, *, dry_run: bool = F
     days = tuple((row["partition"], row["bytes"]) for row in rows)
     if dry_run:
         rest = await connection.fetchrow(query("expired_rest"), changes_days)
-        return Expired(days, rest["replies"], rest["changes"])
+        return Expired(days, rest["replies"], rest["changes"], rest["calls"])
     for partition, _ in days:
         await connection.execute("SELECT goverse.drop_day($1)", partition)
-    replies = changes = 0
-    while batch := int((await connection.execute(query("drop_expired_rest"))).rpartition(" ")[2]):
-        replies += batch
+    replies = await _delete(connection, "drop_expired_rest")
+    calls = await _delete(connection, "drop_expired_calls")
+    changes = 0
     while batch := await connection.fetchval("SELECT goverse.trim_rest($1, $2)", changes_days, _BATCH):
         changes += batch
-    return Expired(days, replies, changes)
+    return Expired(days, replies, changes, calls)
+
+
+async def _delete(connection: Any, name: str) -> int:
+    """Run a statement that deletes a batch of rows until there are none. Returns the number of rows."""
+    deleted = 0
+    while batch := int((await connection.execute(query(name))).rpartition(" ")[2]):
+        deleted += batch
+    return deleted

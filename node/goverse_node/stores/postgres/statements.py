@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 
 @cache
@@ -21,3 +22,9 @@ def migrations() -> tuple[tuple[int, str, str], ...]:
         if entry.name.endswith(".sql")
     ]
     return tuple(sorted(found))
+
+
+async def fetch(statement: str, *rest: Any) -> Any:
+    """Run a statement. The arguments come first, the connection last, as ``partial`` passes them."""
+    *arguments, connection = rest
+    return await connection.fetch(statement, *arguments)

@@ -12,13 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from goverse.errors import ConfigError, CursorExpired, StoreFailed, Unavailable
 from goverse.model.cause import decode_cause
+from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey, router_number
+from goverse.model.receipts import Receipt
 from goverse.model.records import (
     Change,
     ChangeFilter,
@@ -31,9 +33,10 @@ from goverse.model.records import (
 )
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
+from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.hashes import signed, unsigned
-from goverse_node.stores.postgres import schema
+from goverse_node.stores.postgres import outbox, schema
 from goverse_node.stores.postgres.batches import is_brief
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.expiry import Expired
@@ -43,7 +46,7 @@ from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
 from goverse_node.stores.postgres.options import PostgresOptions
-from goverse_node.stores.postgres.statements import query
+from goverse_node.stores.postgres.statements import fetch, query
 from goverse_node.stores.postgres.vigil import Vigil
 from goverse_node.stores.postgres.writer import Carried, Writer
 
@@ -58,7 +61,7 @@ logger = logging.getLogger("goverse.node.store")
 
 
 class PostgresStore:
-    """A ``goverse.ports.store.Store`` and ``goverse.ports.authority.Authority`` in PostgreSQL.
+    """A ``Store``, an ``Outbox`` and an ``Authority`` of ``goverse.ports`` in PostgreSQL.
 
     Attributes:
         housekeeping: creates and drops partitions.
@@ -91,6 +94,7 @@ class PostgresStore:
         )
         self._load: Lookups[ObjectKey, StoredObject | None] = Lookups(self._load_all)
         self._recall: Lookups[tuple[ObjectKey, str], StoredReply | None] = Lookups(self._recall_all)
+        self._receipt: Lookups[outbox.Pair, Receipt] = Lookups(partial(outbox.receipts, self._read))
         self.kept = KeptSize(options.kept_replies_bytes_max)
         self.housekeeping = Housekeeping(self._ask, options, self.kept, lambda: self._writer.base)
         self._seq = 0
@@ -165,6 +169,7 @@ class PostgresStore:
         await self.housekeeping.stop()
         await self._load.stop()
         await self._recall.stop()
+        await self._receipt.stop()
         await self._writer.close()
         await self._connections.close()
 
@@ -248,7 +253,7 @@ class PostgresStore:
             CursorExpired: changes after ``after`` are no longer kept; ``oldest`` is the oldest valid cursor.
         """
         if where is None:
-            rows = await self._read(partial(_fetch, query("changes"), after, limit))
+            rows = await self._read(partial(fetch, query("changes"), after, limit))
         else:
             rows = await self._selected(after, limit, where)
         trimmed = await self._read(lambda connection: connection.fetchval("SELECT trimmed_seq FROM goverse.feed"))
@@ -263,7 +268,7 @@ class PostgresStore:
         found: list[Any] = []
         while True:
             size = max(limit, _SLICE_ROWS)
-            rows = await self._read(partial(_fetch, query("changes_where"), after, size, where.namespace, types, ids))
+            rows = await self._read(partial(fetch, query("changes_where"), after, size, where.namespace, types, ids))
             found += [row for row in rows if row["ordinal"] is not None]
             if len(found) >= limit or len(rows) < size:
                 return found[:limit]
@@ -278,7 +283,7 @@ class PostgresStore:
             Unavailable: PostgreSQL is unavailable.
         """
         arguments = (kind_of(key[0], key[1]), key[2].encode(), commit_seq)
-        rows = await self._read(partial(_fetch, query("change"), *arguments))
+        rows = await self._read(partial(fetch, query("change"), *arguments))
         return _change(rows[0], key) if rows else None
 
     async def living(self) -> Mapping[tuple[str, str], int]:
@@ -306,7 +311,7 @@ class PostgresStore:
         if after is not None:
             first = max(first, after.hash)
             behind = (signed(after.hash), kind_of(after.key[0], after.key[1]), after.key[2].encode())
-        rows = await self._read(partial(_fetch, query("within"), signed(first), signed(last), *behind, limit))
+        rows = await self._read(partial(fetch, query("within"), signed(first), signed(last), *behind, limit))
         return [
             ObjectPlace(unsigned(row["hash"]), ObjectKey(row["namespace"], row["type"], row["id"].decode()))
             for row in rows
@@ -316,6 +321,46 @@ class PostgresStore:
         """Return the store's health. It is ready while commits are accepted."""
         reason = self._writer.trouble if self._open else "the store is not open"
         return StoreHealth(not reason, reason, self._seq)
+
+    # --- Outbox -----------------------------------------------------------------------------------------------
+
+    async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
+        """Return up to ``limit`` pending calls of senders in ``shards``, sorted by their numbers, all above ``after``.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable.
+        """
+        return await outbox.pending(self._read, shards, after, limit)
+
+    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Future[Receipt]:
+        """Return the receipt of a pair, an empty one if there is none."""
+        return self._receipt((receiver, sender))
+
+    async def finished(
+        self, where: CallFilter, *, after: tuple[int, str] | None = None, limit: int
+    ) -> Sequence[FinishedCall]:
+        """Return up to ``limit`` kept ends of calls, the newest first, after the place ``(finished_ms, id)``.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable.
+        """
+        return await outbox.finished(self._read, where, after, limit)
+
+    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+        """Return the kept end of the call with this id, the newest if several senders used the id.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable.
+        """
+        return await outbox.finished_call(self._read, namespace, call_id)
+
+    async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Remove up to ``limit`` kept ends of calls, the oldest first, and return how many were removed.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable; some of them may have been removed.
+        """
+        return await self._ask(partial(outbox.forget_finished, where, limit))
 
     # --- Authority --------------------------------------------------------------------------------------------
 
@@ -362,7 +407,7 @@ class PostgresStore:
                 wanted.setdefault("recall_brief" if is_brief(used) else "recall", []).append(row)
         for name, rows in wanted.items():
             indexes, *columns = (list(column) for column in zip(*rows, strict=True))
-            kept = await self._read(partial(_fetch, query(name), *columns))
+            kept = await self._read(partial(fetch, query(name), *columns))
             found |= {indexes[row["place"] - 1]: _reply(row, self._clock.wall_ms()) for row in kept}
         return [found.get(index) for index in range(len(keys))]
 
@@ -404,12 +449,6 @@ def _reply(row: Any, now_ms: int) -> StoredReply:
     return StoredReply(row["fingerprint"], row["reply"], now_ms + row["left_ms"], row["commit_seq"])
 
 
-async def _fetch(statement: str, *rest: Any) -> Any:
-    """Run ``statement``. The arguments come first, the connection last, as ``partial`` passes them."""
-    *arguments, connection = rest
-    return await connection.fetch(statement, *arguments)
-
-
 def _change(row: Any, key: ObjectKey) -> Change:
     cause = row["cause"]
     return Change(
@@ -431,6 +470,8 @@ def _conflict(record: CommitRecord, why: str, present: int) -> Conflict:
         return Conflict(
             f"epoch {record.epoch} of shard {record.shard} is outdated; the newest is {present}", fenced=True
         )
+    if why == "receipt":
+        return Conflict(f"the call is not the next one of its sender that {record.key} can settle")
     if why == "key":
         return Conflict(f"{record.key} already has a reply under this idempotency key")
     return Conflict(f"{record.key} is at version {present}, not {record.expected}")

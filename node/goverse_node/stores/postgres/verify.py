@@ -20,8 +20,11 @@ CHECKS: Final = {
     "living": "as many objects exist as are counted",
     "hashes": "every object has its hash",
     "replies": "every kept reply is complete and belongs to an assigned position",
+    "outbox": "every pending call is readable, of an assigned position, and in the shard of its sender",
+    "receipts": "every receipt is complete and not above the assigned positions",
+    "finished": "every finished call has a state and known objects",
     "shards": "every shard has an owner and an epoch",
-    "days": "the change feed and the kept replies have their partitions",
+    "days": "the change feed, the kept replies and the finished calls have their partitions",
 }
 
 

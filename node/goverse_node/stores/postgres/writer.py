@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from goverse.errors import Executed, GoverseError, StoreFailed, Unavailable, known
 from goverse.limits import CLUSTER_SHARDS
 from goverse.model.records import CommitRecord
-from goverse_node.stores.postgres import batches
+from goverse_node.stores.postgres import batches, effects
 from goverse_node.stores.postgres.batches import NUMBERS
 from goverse_node.stores.postgres.connections import Connections
 from goverse_node.stores.postgres.driver import asyncpg
@@ -205,9 +205,13 @@ class Writer:
     async def _attempt(self, batch: Sequence[CommitRecord]) -> Carried:
         if self._connection is None:
             raise ConnectionError("not connected")
-        await self._name_kinds({record.key[:2] for record in batch} - self._named)
+        with_effects = [record for record in batch if record.effects is not None]
+        kinds = {record.key[:2] for record in batch}
+        if with_effects:
+            kinds.update(effects.kinds_of(with_effects))
+        await self._name_kinds(kinds - self._named)
         self._unsure = False
-        carried = await self._carry_out(batch)
+        carried = await (self._carry_out_with_effects(batch) if with_effects else self._carry_out(batch))
         self._check_standbys()
         return carried
 
@@ -223,6 +227,19 @@ class Writer:
             else:
                 return Carried(base, {})
         answer = json.loads(await self._connection.fetchval(_COMMIT_EACH, *head, *batches.each(batch, self.base)))
+        return Carried(answer["base"], _refused(answer["refused"]))
+
+    async def _carry_out_with_effects(self, batch: Sequence[CommitRecord]) -> Carried:
+        head = (self.number, self._owner, self._session, self.carried, self._batch)
+        folded = effects.folded(batch, self.base)
+        if folded is not None:
+            try:
+                return Carried(await self._connection.fetchval(effects.COMMIT_BATCH, *head, *folded), {})
+            except asyncpg.PostgresError as error:
+                if error.sqlstate != CONFLICT:
+                    raise
+        each = effects.each(batch, self.base)
+        answer = json.loads(await self._connection.fetchval(effects.COMMIT_EACH, *head, *each))
         return Carried(answer["base"], _refused(answer["refused"]))
 
     async def _name_kinds(self, missing: set[tuple[str, str]]) -> None:
@@ -333,12 +350,10 @@ def _refused(answer: Mapping[str, Sequence[Any]]) -> dict[int, tuple[str, int]]:
 
 def _function(name: str, types: Sequence[str]) -> str:
     """Return the SQL that calls a function. Columns of numbers are passed as text (``batches.NUMBERS``)."""
-    types = (*_HEAD, *types)
+    types = (*batches.HEAD, *types)
     given = (f"${at}::text::{each}" if each in NUMBERS else f"${at}" for at, each in enumerate(types, 1))
     return f"SELECT goverse.{name}({', '.join(given)})"
 
 
-_HEAD: Final = ("bigint", "integer", "integer", "bigint", "bigint")
-"""Types of: writer, owner, session, the last batch that was committed, this batch."""
 _COMMIT_BATCH: Final = _function("commit_batch", batches.BATCH_TYPES)
 _COMMIT_EACH: Final = _function("commit_each", batches.EACH_TYPES)

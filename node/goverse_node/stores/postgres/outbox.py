@@ -1,0 +1,120 @@
+"""Reading of pending calls, receipts and finished calls. Commit records write them (``effects``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar, get_args
+
+from goverse.model.effects import CallState, FinishedCall, PendingCall, decode_call
+from goverse.model.keys import ObjectKey
+from goverse.model.receipts import NO_RECEIPT, Receipt, number_of, place_of
+from goverse.ports.outbox import CallFilter
+from goverse_node.stores.postgres.kinds import kind_of
+from goverse_node.stores.postgres.statements import fetch, query
+
+T = TypeVar("T")
+
+Pair = tuple[ObjectKey, ObjectKey]
+"""A receiver and a sender."""
+
+_SHARE_MIN: Final = 16
+_STATES: Final = sorted(get_args(CallState))
+_NEWEST: Final = (1 << 63) - 1
+
+
+class Read(Protocol):
+    """Runs work that changes nothing on a connection from the pool."""
+
+    async def __call__(self, work: Callable[[Any], Awaitable[T]], /) -> T:
+        """Call ``work`` with a connection and return its result."""
+        ...
+
+
+async def pending(read: Read, shards: Collection[int], after: int, limit: int) -> list[PendingCall]:
+    """Return pending calls as ``Outbox.pending`` does.
+
+    The shards are read in shares, so that a page costs about as many rows as it has, however many calls wait: a shard
+    that filled its share may have more calls, but not before the last one of the share.
+    """
+    wanted = sorted(set(shards))
+    share = min(limit, max(_SHARE_MIN, 2 * limit // max(1, len(wanted))))
+    found: list[PendingCall] = []
+    while True:
+        rows = await read(partial(fetch, query("pending"), wanted, *place_of(after), share))
+        counts = Counter(row["shard"] for row in rows)
+        last = {row["shard"]: number_of(row["seq"], row["part"]) for row in rows}
+        end = min((last[shard] for shard, count in counts.items() if count == share), default=None)
+        calls = map(_pending, rows)
+        found += calls if end is None else (call for call in calls if call.number <= end)
+        if end is None or len(found) >= limit:
+            return found[:limit]
+        after = end
+
+
+async def receipts(read: Read, pairs: Sequence[Pair]) -> list[Receipt]:
+    """Return the receipts of pairs."""
+    columns = [(*_name(receiver), *_name(sender)) for receiver, sender in pairs]
+    rows = await read(partial(fetch, query("receipts"), *map(list, zip(*columns, strict=True))))
+    found = {row["place"]: row for row in rows}
+    return [_receipt(found.get(place)) for place in range(1, len(pairs) + 1)]
+
+
+async def finished(read: Read, where: CallFilter, after: tuple[int, str] | None, limit: int) -> list[FinishedCall]:
+    """Return finished calls as ``Outbox.finished`` does."""
+    before, behind = (_NEWEST, b"") if after is None else (after[0], after[1].encode())
+    if where.finished_before_ms is not None and where.finished_before_ms <= before:
+        before, behind = where.finished_before_ms, b""
+    rows = await read(partial(fetch, query("finished"), before, behind, *_filter(where), limit))
+    return [_finished(row) for row in rows]
+
+
+async def finished_call(read: Read, namespace: str, call_id: str) -> FinishedCall | None:
+    """Return a finished call as ``Outbox.finished_call`` does."""
+    rows = await read(partial(fetch, query("finished_call"), call_id.encode(), namespace))
+    return _finished(rows[0]) if rows else None
+
+
+async def forget_finished(where: CallFilter, limit: int, connection: Any) -> int:
+    """Remove finished calls as ``Outbox.forget_finished`` does."""
+    before = _NEWEST if where.finished_before_ms is None else where.finished_before_ms
+    done = await connection.execute(query("forget_finished"), before, *_filter(where), limit)
+    return int(done.rpartition(" ")[2])
+
+
+def _filter(where: CallFilter) -> tuple[Any, ...]:
+    states = _STATES if where.states is None else sorted(where.states)
+    objects = [_name(key) if key is not None else (None, None) for key in (where.sender, where.receiver)]
+    return states, where.namespace, where.type, *objects[0], *objects[1]
+
+
+def _name(key: ObjectKey) -> tuple[int, bytes]:
+    return kind_of(key[0], key[1]), key[2].encode()
+
+
+def _sender(row: Any) -> ObjectKey:
+    return ObjectKey(row["namespace"], row["type"], row["sender_id"].decode())
+
+
+def _pending(row: Any) -> PendingCall:
+    number = number_of(row["seq"], row["part"])
+    return PendingCall(number, _sender(row), row["shard"], decode_call(row["content"]), row["attempts"], row["void"])
+
+
+def _receipt(row: Any) -> Receipt:
+    if row is None:
+        return NO_RECEIPT
+    return Receipt(int(row["last"]), dict(zip(map(int, row["numbers"]), row["outcomes"], strict=True)))
+
+
+def _finished(row: Any) -> FinishedCall:
+    return FinishedCall(
+        decode_call(row["content"]),
+        _sender(row),
+        row["state"],
+        row["outcome"],
+        row["attempts"],
+        row["finished_ms"],
+        row["expires_ms"],
+    )

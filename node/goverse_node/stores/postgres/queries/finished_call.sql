@@ -1,0 +1,4 @@
+SELECT kept.*, namespace, type
+FROM goverse.finished_calls AS kept JOIN goverse.kinds ON number = kept.sender_kind
+WHERE kept.id = $1 AND namespace = $2 AND kept.expires_ms > (SELECT goverse.now_ms())
+ORDER BY kept.finished_ms DESC LIMIT 1
