@@ -127,7 +127,9 @@ class Deliveries:
             self.serve(pair)
 
     def _wake(self, pair: Pair | None) -> None:
-        """Serve a pair that waited for room at its receiver."""
+        """Serve a pair that waited for room at its receiver, or the next one if it was closed meanwhile."""
+        while pair is not None and pair.closed:
+            pair = self._receivers.take(pair.receiver)
         if pair is not None:
             pair.waiting = False
             self.serve(pair)

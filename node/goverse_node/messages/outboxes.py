@@ -159,8 +159,12 @@ class Outboxes:
             pair.closed = True
             return
         pair.channel.remove(number)
+        self.drop_if_empty(pair)
+
+    def drop_if_empty(self, pair: Pair) -> None:
+        """Forget a pair without calls, unless it is paused."""
         if not len(pair.channel) and not pair.channel.paused:
-            del self.pairs[pair.sender, pair.receiver]
+            self.pairs.pop((pair.sender, pair.receiver), None)
             pair.closed = True
 
     def close(self, shard: int) -> None:

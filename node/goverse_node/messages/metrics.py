@@ -1,0 +1,49 @@
+"""Metrics of reliable calls, from the counters of the dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from goverse.ports.clock import Clock
+from goverse.telemetry.series import counter, counters, gauge, gauges
+from goverse_node.messages.dispatcher import Dispatcher
+
+
+class MessageMetrics(Collector):
+    """Collector of ``goverse_reliable_calls_…``: the calls whose senders are in the shards of this node."""
+
+    def __init__(self, dispatcher: Dispatcher, clock: Clock) -> None:
+        self._dispatcher = dispatcher
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the current values."""
+        dispatcher = self._dispatcher
+        counts, outboxes, deliveries = dispatcher.counts, dispatcher.outboxes, dispatcher.deliveries
+        running, total = deliveries.on_their_way, len(outboxes.entries)
+        pending = {
+            "delayed": outboxes.delayed,
+            "running": running,
+            "waiting": max(0, total - outboxes.delayed - running),
+        }
+        yield counters("reliable_calls", "Reliable calls that have ended, by outcome.", "outcome", counts.ended)
+        yield gauges("reliable_calls_pending", "Reliable calls that have not ended, by state.", "state", pending)
+        oldest = next(iter(outboxes.entries.values()), None)
+        age_ms = 0 if oldest is None else max(0, self._clock.wall_ms() - oldest.call.sent_ms)
+        yield gauge(
+            "reliable_calls_oldest_pending_seconds",
+            "Age of the call that joined an outbox first.",
+            age_ms / 1000,
+        )
+        yield counter(
+            "reliable_calls_redeliveries", "Deliveries of calls that had been delivered before.", deliveries.repeated
+        )
+        yield counter(
+            "reliable_calls_duplicates", "Deliveries that were answered with a kept outcome.", counts.duplicates
+        )
+        yield counter(
+            "reliable_calls_attempts_failed", "Attempts of reliable calls that failed.", counts.attempts_failed
+        )

@@ -1,0 +1,265 @@
+"""Operations on reliable calls: what is pending and why it waits, cancel, retry, skip, pause and resume, redrive.
+
+They run on the node that serves the sender's shard. Cancelling and skipping commit a mark on the call, so they survive
+a restart. A pause and an early retry last as long as the node serves the shard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from goverse.errors import GoverseError
+from goverse.model.effects import Effects, FinishedCall, Mark, SentCall
+from goverse.model.frames import Problem, Reply
+from goverse.model.keys import ObjectKey
+from goverse.model.replies import decode_reply, encode_reply
+from goverse.ports.outbox import Outbox
+from goverse_node.messages.channel import Void
+from goverse_node.messages.dispatcher import Dispatcher
+from goverse_node.messages.outboxes import Entry, Pair
+
+NewId = Callable[[], str]
+
+REDRIVEN: Final = "call_redriven"
+"""The code of the outcome of a dead letter that was sent again."""
+
+_NEW_ID: Final = "redriven_as"
+
+
+@dataclass(frozen=True, slots=True)
+class PendingStatus:
+    """The status of a call that has not ended.
+
+    Attributes:
+        call: the call, as its sender committed it.
+        sender: the object that sent it.
+        number: its number.
+        state: ``running`` while a delivery is on its way, else ``pending``.
+        attempts: the attempts that failed.
+        next_attempt_ms: the time of its next delivery, in milliseconds since the epoch; None if that depends on others.
+        problem: the error of its latest attempt, or None.
+        waits_for: a sentence that says why it is not running, or empty.
+    """
+
+    call: SentCall
+    sender: ObjectKey
+    number: int
+    state: Literal["pending", "running"]
+    attempts: int
+    next_attempt_ms: int | None
+    problem: Problem | None
+    waits_for: str
+
+
+class Operating:
+    """Operations on the calls of the senders in the shards of this node."""
+
+    def __init__(self, dispatcher: Dispatcher, outbox: Outbox, new_id: NewId, wall_ms: Callable[[], int]) -> None:
+        """``new_id`` returns ids for calls that are sent again."""
+        self._dispatcher = dispatcher
+        self._outbox = outbox
+        self._new_id = new_id
+        self._wall_ms = wall_ms
+        self._redriving: dict[tuple[str, str], Future[str | None]] = {}
+
+    # --- status -------------------------------------------------------------------------------------------------------
+
+    def find(self, namespace: str, call_id: str) -> Sequence[PendingStatus]:
+        """Return the pending calls with this id; several senders can use one id."""
+        return [self.status(entry) for entry in self._dispatcher.outboxes.with_id(namespace, call_id)]
+
+    def list(
+        self, *, sender: ObjectKey | None = None, receiver: ObjectKey | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[PendingStatus]:
+        """Return up to ``limit`` pending calls with a number above ``after``, sorted by number."""
+        outboxes = self._dispatcher.outboxes
+        entries = outboxes.entries.values() if sender is None else outboxes.of_sender(sender)
+        found = [each for each in entries if each.number > after and receiver in (None, each.call.receiver)]
+        return [self.status(entry) for entry in sorted(found, key=lambda each: each.number)[:limit]]
+
+    def status(self, entry: Entry) -> PendingStatus:
+        """Return the status of a call."""
+        place, now_ms = entry.place, self._dispatcher.alarm.now_ms()
+        due_ms = entry.due_ms if entry.pair.delayed else place.not_before_ms
+        is_free = not (place.settled or place.on_its_way or place.held or entry.pair.channel.paused)
+        next_ms = self._wall_ms() + max(0, due_ms - now_ms) if is_free and self._blocker(entry) is None else None
+        return PendingStatus(
+            entry.call,
+            entry.pair.sender,
+            entry.number,
+            "running" if place.on_its_way else "pending",
+            place.attempts,
+            next_ms,
+            entry.problem,
+            self._waits_for(entry, now_ms),
+        )
+
+    def _waits_for(self, entry: Entry, now_ms: int) -> str:
+        place, pair = entry.place, entry.pair
+        if place.on_its_way:
+            return ""
+        if place.settled:
+            return "its outcome is known and being committed" + (
+                f" by {entry.call.then}, attempt {entry.trials + 1}" if entry.call.then else ""
+            )
+        if pair.delayed:
+            return f"due in {_seconds(entry.due_ms - now_ms)}"
+        if pair.channel.paused:
+            return f"the calls from {pair.sender} to {pair.receiver} are paused by an operator"
+        if place.held:
+            return f"held by on_failure=hold after {_attempts(place.attempts)}; retry or skip it"
+        blocker = self._blocker(entry)
+        if blocker is not None:
+            first = blocker.place
+            state = "held" if first.held else f"next in {_seconds(first.not_before_ms - now_ms)}"
+            state = "running" if first.on_its_way else state
+            return f"held behind {blocker.call.id}, attempt {first.attempts + 1}, {state}"
+        if place.not_before_ms > now_ms:
+            return f"attempt {place.attempts + 1} in {_seconds(place.not_before_ms - now_ms)}"
+        return "room for further deliveries to its receiver, or of this node"
+
+    def _blocker(self, entry: Entry) -> Entry | None:
+        """Return the first unsettled call of the pair if ``entry`` waits behind it, else None."""
+        if entry.pair.delayed:
+            return None
+        first = next((call for call in entry.pair.channel if not call.settled), None)
+        if first is None or first.number >= entry.number:
+            return None
+        return self._dispatcher.outboxes.entries[first.number]
+
+    # --- one call -----------------------------------------------------------------------------------------------------
+
+    async def cancel(self, namespace: str, call_id: str) -> int:
+        """Cancel the pending calls with this id, and return their number. Each may still turn out to have run.
+
+        Raises:
+            GoverseError: the store did not take the marks.
+        """
+        return await self._mark(namespace, call_id, Void.CANCELLED)
+
+    async def skip(self, namespace: str, call_id: str) -> int:
+        """Give up the pending calls with this id, so that the calls behind them go on; they become dead letters.
+
+        Raises:
+            GoverseError: the store did not take the marks.
+        """
+        return await self._mark(namespace, call_id, Void.SKIPPED)
+
+    async def _mark(self, namespace: str, call_id: str, reason: Void) -> int:
+        marked = 0
+        for entry in self._dispatcher.outboxes.with_id(namespace, call_id):
+            if entry.place.settled or entry.place.void is not None:
+                continue
+            mark = Mark(entry.number, entry.place.attempts, reason.value)
+            await self._commit(entry.pair.sender, entry.pair.shard, Effects(marks=(mark,)))
+            marked += 1
+        return marked
+
+    def retry(self, namespace: str, call_id: str) -> int:
+        """Deliver the calls with this id now that are held or wait for an attempt, and return their number."""
+        retried = 0
+        for entry in self._dispatcher.outboxes.with_id(namespace, call_id):
+            if not entry.pair.delayed and entry.pair.channel.retry(entry.number):
+                self._dispatcher.deliveries.serve(entry.pair)
+                retried += 1
+        return retried
+
+    # --- pairs --------------------------------------------------------------------------------------------------------
+
+    def pause(self, sender: ObjectKey, receiver: ObjectKey, shard: int) -> None:
+        """Start no delivery from ``sender`` to ``receiver`` until ``resume``."""
+        self._dispatcher.outboxes.pair(sender, receiver, shard).channel.paused = True
+
+    def resume(self, sender: ObjectKey, receiver: ObjectKey) -> bool:
+        """Deliver the calls of a paused pair again. Return False if it is not paused."""
+        pair = self._dispatcher.outboxes.pairs.get((sender, receiver))
+        if pair is None or not pair.channel.paused:
+            return False
+        pair.channel.paused = False
+        self._dispatcher.deliveries.serve(pair)
+        self._dispatcher.outboxes.drop_if_empty(pair)
+        return True
+
+    def paused(self) -> Iterator[Pair]:
+        """Iterate over the paused pairs."""
+        return (pair for pair in self._dispatcher.outboxes.pairs.values() if pair.channel.paused)
+
+    # --- dead letters -------------------------------------------------------------------------------------------------
+
+    async def redrive(
+        self, namespace: str, call_id: str, shard_of: Callable[[ObjectKey], int], *, body: bytes | None = None
+    ) -> str | None:
+        """Send the call of a dead letter again, with other arguments if ``body`` is not None.
+
+        It is a new call with a new id at the end of its pair, and keeps its ``then``. The same commit replaces the dead
+        letter by a ``cancelled`` call whose outcome names the new id. So a dead letter is sent again once, and a
+        repetition of the request returns the same id.
+
+        Returns:
+            The new id, or None if there is no dead letter with this id.
+
+        Raises:
+            GoverseError: the store does not answer, or did not take the record.
+        """
+        running = self._redriving.get((namespace, call_id))
+        if running is None:
+            running = asyncio.ensure_future(self._redrive(namespace, call_id, shard_of, body))
+            self._redriving[namespace, call_id] = running
+            running.add_done_callback(lambda _: self._redriving.pop((namespace, call_id), None))
+        return await asyncio.shield(running)
+
+    async def _redrive(
+        self, namespace: str, call_id: str, shard_of: Callable[[ObjectKey], int], body: bytes | None
+    ) -> str | None:
+        letter = await self._outbox.finished_call(namespace, call_id)
+        if letter is None:
+            return None
+        if letter.state != "dead":
+            return _sent_again_as(letter)
+        again = self._again(letter, body)
+        self._dispatcher.check_room(letter.sender, 1)
+        note = Problem(REDRIVEN, f"the call was sent again as {again.id}", extra={_NEW_ID: again.id})
+        spent = letter._replace(state="cancelled", outcome=encode_reply(Reply(problem=note)))
+        effects = Effects(sends=(again,), finished=(spent,))
+        await self._commit(letter.sender, shard_of(letter.sender), effects)
+        return again.id
+
+    def _again(self, letter: FinishedCall, body: bytes | None) -> SentCall:
+        call, now_ms = letter.call, self._wall_ms()
+        lifetime_ms = call.expires_ms - call.sent_ms if call.expires_ms else 0
+        return call._replace(
+            id=self._new_id(),
+            body=call.body if body is None else body,
+            sent_ms=now_ms,
+            due_ms=0,
+            expires_ms=now_ms + lifetime_ms if lifetime_ms else 0,
+        )
+
+    async def _commit(self, sender: ObjectKey, shard: int, effects: Effects) -> None:
+        waiting: Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: GoverseError | None) -> None:
+            if not waiting.done():
+                waiting.set_result(None) if error is None else waiting.set_exception(error)
+
+        self._dispatcher.commits.commit(sender, shard, effects, done)
+        await waiting
+
+
+def _sent_again_as(end: FinishedCall) -> str | None:
+    problem = decode_reply(end.outcome, 0).problem if end.outcome else None
+    if problem is None or problem.code != REDRIVEN or problem.status is not None:
+        return None
+    return str(problem.extra[_NEW_ID])
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{max(0, milliseconds) / 1000:.0f} s"
+
+
+def _attempts(count: int) -> str:
+    return f"{count} attempt" + ("" if count == 1 else "s")

@@ -1,0 +1,148 @@
+"""Operators see why a call waits, and can retry, skip, cancel, pause and send again."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+
+from goverse.model.frames import Reply
+from goverse_node.messages.operating import Operating, PendingStatus
+from tests.unit.messages.town import Town, key, refusal, run, sent
+
+A, B, C = key("Sender", "a"), key("Receiver", "b"), key("Receiver", "c")
+
+
+def operating(town: Town) -> Operating:
+    numbers = count(1)
+    return Operating(town.dispatcher, town.store, lambda: f"again{next(numbers)}", town.clock.wall_ms)
+
+
+def one(operator: Operating, call_id: str) -> PendingStatus:
+    [found] = operator.find("default", call_id)
+    return found
+
+
+def test_a_status_says_why_a_call_waits() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        operator = operating(town)
+        town.behaviour = lambda request: None if request.key == C else refusal("method_failed")
+        due_ms = town.clock.wall_ms() + 100_000
+        await town.send(
+            A, sent("bad", B, first_ms=10**8, longest_ms=10**8), sent("behind", B), sent("later", B, due_ms=due_ms)
+        )
+        await town.send(A, sent("slow", C))
+        await asyncio.sleep(1)
+
+        bad, behind = one(operator, "bad"), one(operator, "behind")
+        assert (bad.state, bad.attempts) == ("pending", 1)
+        assert bad.waits_for.startswith("attempt 2 in ")
+        assert bad.problem is not None
+        assert bad.problem.code == "method_failed"
+        assert bad.next_attempt_ms is not None
+        assert behind.waits_for.startswith("held behind bad, attempt 2, next in ")
+        assert behind.next_attempt_ms is None
+        assert one(operator, "later").waits_for == "due in 99 s"
+        assert (one(operator, "slow").state, one(operator, "slow").waits_for) == ("running", "")
+        assert [each.call.id for each in operator.list(receiver=B)] == ["bad", "behind", "later"]
+        assert [each.call.id for each in operator.list(sender=A, limit=1)] == ["bad"]
+
+    run(work)
+
+
+def test_a_held_call_waits_for_an_operator_who_retries_it() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        operator = operating(town)
+        town.behaviour = lambda _: refusal("method_failed")
+        await town.send(A, sent("c1", B, attempts_max=2, on_failure="hold"), sent("c2", B))
+        await asyncio.sleep(60)
+
+        assert one(operator, "c1").waits_for == "held by on_failure=hold after 2 attempts; retry or skip it"
+        assert one(operator, "c2").waits_for == "held behind c1, attempt 3, held"
+        assert town.store.ends == {}
+        town.behaviour = lambda _: Reply(b"1")
+        assert operator.retry("default", "c1") == 1
+        await town.drained(within_s=10)
+        assert [call_id for *_, call_id in town.effects] == ["c1", "c2"]
+
+    run(work)
+
+
+def test_a_skipped_call_is_a_dead_letter_and_the_next_one_goes_on() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        operator = operating(town)
+        town.behaviour = lambda request: (
+            refusal("method_failed") if request.delivery and request.delivery.id == "c1" else Reply(b"1")
+        )
+        await town.send(A, sent("c1", B, on_failure="hold", attempts_max=1), sent("c2", B))
+        await asyncio.sleep(60)
+        assert await operator.skip("default", "c1") == 1
+        await town.drained(within_s=10)
+
+        assert town.store.ends["c1"].state == "dead"
+        assert [call_id for *_, call_id in town.effects] == ["c2"]
+
+    run(work)
+
+
+def test_a_cancelled_call_does_not_run() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        operator = operating(town)
+        town.behaviour = lambda _: refusal("unavailable")
+        await town.send(A, sent("c1", B))
+        assert await operator.cancel("default", "c1") == 1
+        assert await operator.cancel("default", "c2") == 0
+        await town.drained()
+
+        assert town.store.ends["c1"].state == "cancelled"
+
+    run(work)
+
+
+def test_a_paused_pair_delivers_nothing_until_it_is_resumed() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        operator = operating(town)
+        operator.pause(A, B, town.host.shards.shard_of(A))
+        await town.send(A, sent("c1", B), sent("c2", C))
+        await asyncio.sleep(60)
+
+        assert [call_id for *_, call_id in town.effects] == ["c2"]
+        assert "paused by an operator" in one(operator, "c1").waits_for
+        assert [pair.receiver for pair in operator.paused()] == [B]
+        assert operator.resume(A, B)
+        assert not operator.resume(A, B)
+        await town.drained(within_s=10)
+        assert [call_id for *_, call_id in town.effects] == ["c2", "c1"]
+
+    run(work)
+
+
+def test_a_dead_letter_is_sent_again_once_though_it_is_requested_twice() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        operator = operating(town)
+        town.behaviour = lambda request: Reply(request.body) if request.body != b"{}" else refusal("invalid_arguments")
+        lifetime_ms = 10_000
+        now_ms = town.clock.wall_ms()
+        await town.send(A, sent("c1", B, then="done", sent_ms=now_ms, expires_ms=now_ms + lifetime_ms))
+        await town.drained()
+        await asyncio.sleep(60)
+
+        async def again() -> str | None:
+            return await operator.redrive("default", "c1", town.host.shards.shard_of, body=b'{"n":1}')
+
+        first, second = await asyncio.gather(again(), again())
+        await town.drained()
+        third = await again()
+
+        assert first == second == third == "again1"
+        assert [call_id for *_, call_id in town.effects] == ["again1"]
+        assert [each["state"] for each in town.outcomes] == ["dead", "success"]
+        assert town.outcomes[1]["value"] == {"n": 1}
+        assert await operator.redrive("default", "unknown", town.host.shards.shard_of) is None
+
+    run(work)
