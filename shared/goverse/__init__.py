@@ -38,7 +38,9 @@ from goverse.objects.context import Context
 from goverse.objects.field import field
 from goverse.objects.method import call, handler, migration, raises, view
 from goverse.objects.object import Object
+from goverse.objects.outcome import Outcome
 from goverse.objects.process_hooks import on_start, on_stop
+from goverse.objects.sending import OutboxCall, Sent
 
 __all__ = [
     "AccessDenied",
@@ -60,9 +62,12 @@ __all__ = [
     "ObjectKey",
     "ObjectNotFound",
     "ObjectSummary",
+    "OutboxCall",
+    "Outcome",
     "Overloaded",
     "ReentrancyConflict",
     "RequestError",
+    "Sent",
     "Timeout",
     "TooLarge",
     "TryAgain",

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar, overload
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from goverse.errors import DefinitionError, GoverseError
+from goverse.model.effects import OnFailure
 from goverse.model.keys import ObjectKey
+from goverse.objects import sending
 from goverse.objects.context import Context, current_turn
 from goverse.objects.other_objects import Listing, create_object, delete_object
+from goverse.objects.outcome import Outcome
 from goverse.objects.policy import Policy
 from goverse.objects.reference import reference_to
+from goverse.objects.sending import ATTEMPTS, BACKOFF, EXPIRES, OutboxCall, Sending, SendingThen, Sent
 
 T = TypeVar("T", bound="Object")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _OPTIONS = ("state_version", "reentrant", "create_on_call", "idle_timeout_s", "abstract", "name", "create", "delete")
 
@@ -120,6 +128,131 @@ class Object:
             MalformedRequest: ``object_id`` is not a valid id.
         """
         return reference_to(target, self._goverse_key.namespace, object_id)
+
+    # --- reliable calls -----------------------------------------------------------------------------------------------
+
+    def send(self, method: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> Sent[R]:
+        """Send a reliable call: it leaves with the commit of this turn, and takes effect once.
+
+        >>> self.send(self.ref(Account, "alice").deposit, cents=300)
+
+        Calls to one object take effect in the order in which they were sent. If this turn fails, nothing is sent. The
+        method may be a handler, or an exported method of this object itself. ``sending`` has options.
+
+        Raises:
+            TypeError: ``method`` is not an exported method, or the arguments do not fit it.
+            InvalidArguments: an argument does not have its declared type.
+            ReadonlyViolation: the turn is readonly.
+            Overloaded: too many calls of this object are pending.
+            TooLarge: the arguments are too large.
+            GoverseError: no turn is running.
+        """
+        return sending.send(self, method, args, kwargs, sending.PLAIN)
+
+    @overload
+    def sending(
+        self,
+        *,
+        then: Callable[[Outcome[R]], object],
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+        expires: timedelta = EXPIRES,
+        attempts: int = ATTEMPTS,
+        backoff: tuple[timedelta, timedelta] = BACKOFF,
+        on_failure: OnFailure = "dead_letter",
+        id: str | None = None,
+        keep: timedelta = timedelta(0),
+    ) -> SendingThen[R]: ...
+
+    @overload
+    def sending(
+        self,
+        *,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+        expires: timedelta = EXPIRES,
+        attempts: int = ATTEMPTS,
+        backoff: tuple[timedelta, timedelta] = BACKOFF,
+        on_failure: OnFailure = "dead_letter",
+        id: str | None = None,
+        keep: timedelta = timedelta(0),
+    ) -> Sending: ...
+
+    def sending(
+        self,
+        *,
+        then: Callable[[Outcome[Any]], object] | None = None,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+        expires: timedelta = EXPIRES,
+        attempts: int = ATTEMPTS,
+        backoff: tuple[timedelta, timedelta] = BACKOFF,
+        on_failure: OnFailure = "dead_letter",
+        id: str | None = None,  # noqa: A002  # the name of the option
+        keep: timedelta = timedelta(0),
+    ) -> Sending | SendingThen[Any]:
+        """Return a function that sends one reliable call, as ``send`` does, with options.
+
+        >>> self.sending(then=self.paid, expires=timedelta(hours=1), id=f"pay-{self.id}")(
+        ...     self.ref(Bank, "b").charge, cents=300
+        ... )
+
+        Args:
+            then: a method of this object, ``async def paid(self, outcome: Outcome[Charge])``. It runs once, as a turn
+                of its own, when the call has ended.
+            delay: the time to wait before the call is delivered.
+            at: the time at which the call is delivered, instead of ``delay``.
+            expires: the time after which the call is given up, from its delivery time on. It then has not taken effect.
+            attempts: the failed attempts after which the call is given up. A business error is an outcome, no failure.
+            backoff: the bounds of the wait after the first failed attempt, and of all waits. The wait doubles each
+                time, and is drawn at random below its bound.
+            on_failure: what happens to a call that is given up: ``dead_letter`` keeps it for an operator, ``hold``
+                keeps it and the calls behind it pending, ``drop`` forgets it.
+            id: an id for the call. While a call of this object with the id is pending, sending the same call again
+                does nothing, and sending another one fails with ``call_id_mismatch``.
+            keep: how long the result can be read after a success.
+
+        Raises:
+            TypeError, ValueError: an option has the wrong type, or is out of range.
+        """
+        options = sending.options_of(
+            self,
+            then=then,
+            delay=delay,
+            at=at,
+            expires=expires,
+            attempts=attempts,
+            backoff=backoff,
+            on_failure=on_failure,
+            call_id=id,
+            keep=keep,
+        )
+        return Sending(self, options) if then is None else SendingThen[Any](self, options)
+
+    def cancel(self, call: Sent[Any] | OutboxCall | str, /) -> bool:
+        """Cancel a pending reliable call of this object, given by its id or as ``send`` returned it.
+
+        The cancellation joins the commit of this turn. If the call has taken effect already, it keeps its real outcome.
+
+        Returns:
+            False if no such call is pending.
+
+        Raises:
+            ReadonlyViolation: the turn is readonly.
+            GoverseError: no turn is running.
+        """
+        return sending.cancel(self, call)
+
+    @property
+    def outbox(self) -> Sequence[OutboxCall]:
+        """The reliable calls of this object whose outcomes it has not learnt yet, in the order in which it sent them.
+
+        Raises:
+            GoverseError: no turn is running.
+        """
+        return sending.outbox(self)
+
+    # --- the population -----------------------------------------------------------------------------------------------
 
     @overload
     async def create(self, target: type[T], object_id: str | None = None, /, **arguments: Any) -> T: ...

@@ -6,8 +6,9 @@ to an object on the same node behaves exactly like a call to another node.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from types import MethodType
+from typing import Any, cast
 
 from goverse.errors import GoverseError, InvalidArguments
 from goverse.model import json_values
@@ -17,7 +18,7 @@ from goverse.model.near_names import advice
 from goverse.model.problems import error_of
 from goverse.objects.context import current_turn
 from goverse.objects.passing import check_untyped
-from goverse.objects.spec import TypeSpec
+from goverse.objects.spec import MethodSpec, TypeSpec
 
 Submit = Callable[[ObjectKey, str, bytes], Awaitable[Reply]]
 
@@ -35,6 +36,61 @@ def _expected(
     """Return the coroutine of a call. Inside a turn, the turn fails if it ends before the coroutine is awaited."""
     turn = current_turn.get()
     return make(None) if turn is None else turn.expect(f"{key.type}.{method}", make)
+
+
+def _invoke(called: tuple[ObjectKey, MethodSpec, Submit], /, *positional: Any, **named: Any) -> Awaitable[Any]:
+    key, method, submit = called
+
+    async def call(awaited: Callable[[], None] | None) -> Any:
+        if awaited is not None:
+            awaited()
+        reply = await submit(key, method.name, method.arguments.encode(positional, named))
+        if reply.problem is not None:
+            raise error_of(reply.problem, method.raises)
+        return method.result.decode(reply.body)
+
+    return _expected(key, method.name, call)
+
+
+def _invoke_by_name(called: tuple[ObjectKey, str, Submit], /, **named: Any) -> Awaitable[Any]:
+    key, name, submit = called
+
+    async def call(awaited: Callable[[], None] | None) -> Any:
+        if awaited is not None:
+            awaited()
+        reply = await submit(key, name, encode_by_name(key, name, named))
+        if reply.problem is not None:
+            raise error_of(reply.problem)
+        return json_values.decode(reply.body)
+
+    return _expected(key, name, call)
+
+
+def encode_by_name(key: ObjectKey, method: str, named: Mapping[str, Any]) -> bytes:
+    """Return the arguments of a call to an object whose class is not available.
+
+    Raises:
+        InvalidArguments: a value has no JSON form, or would arrive as another value.
+    """
+    try:
+        body = json_values.encode_finite(named)
+    except (TypeError, ValueError) as error:
+        raise InvalidArguments(f"the arguments of {key.type}.{method} have no JSON form: {error}") from error
+    check_untyped(f"the arguments of {key.type}.{method}", named, body)
+    return body
+
+
+def referenced_method(value: object) -> tuple[ObjectKey, str, MethodSpec | None] | None:
+    """Return object, name and spec (None by name) of a method of a reference; None if ``value`` is something else."""
+    if not isinstance(value, MethodType):
+        return None
+    if value.__func__ is _invoke:
+        key, method, _ = cast("tuple[ObjectKey, MethodSpec, Submit]", value.__self__)
+        return key, method.name, method
+    if value.__func__ is _invoke_by_name:
+        key, name, _ = cast("tuple[ObjectKey, str, Submit]", value.__self__)
+        return key, name, None
+    return None
 
 
 _set = object.__setattr__
@@ -97,41 +153,10 @@ class Reference:
         method = self._goverse_spec.methods.get(name)
         if method is None:
             raise AttributeError(_no_method(self._goverse_key, self._goverse_spec, name))
-        key, submit = self._goverse_key, self._goverse_submit
-
-        async def call(awaited: Callable[[], None] | None, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
-            if awaited is not None:
-                awaited()
-            reply = await submit(key, name, method.arguments.encode(positional, named))
-            if reply.problem is not None:
-                raise error_of(reply.problem, method.raises)
-            return method.result.decode(reply.body)
-
-        def invoke(*positional: Any, **named: Any) -> Awaitable[Any]:
-            return _expected(key, name, lambda awaited: call(awaited, positional, named))
-
-        return invoke
+        return MethodType(_invoke, (self._goverse_key, method, self._goverse_submit))
 
     def _untyped(self, name: str) -> Callable[..., Awaitable[Any]]:
-        async def call(awaited: Callable[[], None] | None, named: dict[str, Any]) -> Any:
-            if awaited is not None:
-                awaited()
-            try:
-                body = json_values.encode_finite(named)
-            except (TypeError, ValueError) as error:
-                raise InvalidArguments(
-                    f"the arguments of {self._goverse_key.type}.{name} have no JSON form: {error}"
-                ) from error
-            check_untyped(f"the arguments of {self._goverse_key.type}.{name}", named, body)
-            reply = await self._goverse_submit(self._goverse_key, name, body)
-            if reply.problem is not None:
-                raise error_of(reply.problem)
-            return json_values.decode(reply.body)
-
-        def invoke(**named: Any) -> Awaitable[Any]:
-            return _expected(self._goverse_key, name, lambda awaited: call(awaited, named))
-
-        return invoke
+        return MethodType(_invoke_by_name, (self._goverse_key, name, self._goverse_submit))
 
     def __repr__(self) -> str:
         """Return a text with the key of the object."""

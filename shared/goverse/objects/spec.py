@@ -27,11 +27,15 @@ from goverse.objects.method import (
     VIEW_ATTRIBUTE,
     CallOptions,
 )
+from goverse.objects.outcome import takes_outcome
 from goverse.objects.policy import Policy
 from goverse.objects.results import Result
 from goverse.objects.state import State
 
-RESERVED: Final = frozenset({"id", "key", "context", "ref", "create", "delete", "list", "goverse_policy", *HOOKS})
+RESERVED: Final = frozenset(
+    {"id", "key", "context", "ref", "create", "delete", "list", "goverse_policy", *HOOKS}
+    | {"send", "sending", "cancel", "outbox"}
+)
 
 _NOT_DEFAULTS: Final = (FunctionType, property, classmethod, staticmethod)
 # Attributes in which decorators keep the wrapped function
@@ -59,6 +63,7 @@ class MethodSpec:
         result: the codec of the result.
         summary, description: taken from the docstring; empty without one.
         handler: True if only other objects and GoVerse itself may call the method.
+        takes_outcome: True if the method can receive the outcome of a reliable call.
     """
 
     name: str
@@ -73,6 +78,7 @@ class MethodSpec:
     summary: str = ""
     description: str = ""
     handler: bool = False
+    takes_outcome: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -460,4 +466,5 @@ def _method(
         summary=" ".join(summary.split()),
         description=description.strip(),
         handler=options.handler,
+        takes_outcome=takes_outcome(owner, function, hints, is_hook=owner.rpartition(".")[2] in HOOKS),
     )

@@ -25,7 +25,7 @@ class Parcel(Object):
         return self.size
 
     @call
-    async def send(self, size: int) -> int:
+    async def post(self, size: int) -> int:
         return await self.ref(Parcel, "to").take(data="x" * size)
 
     @call
@@ -33,14 +33,14 @@ class Parcel(Object):
         return (await self.create(Parcel, "made", data="x" * size)).id
 
 
-@pytest.mark.parametrize("method", ["send", "found"])
+@pytest.mark.parametrize("method", ["post", "found"])
 async def test_arguments_that_another_node_would_refuse_are_refused_within_one(method: str) -> None:
     async with bench(Parcel) as b:
         refused = await b.call(Parcel, "from", method, {"size": LARGEST + 1})
 
         assert code(refused) == "too_large"
         assert (
-            f"arguments of Parcel{'.take' if method == 'send' else ''} have {STATE_BYTES_MAX + 1} bytes"
+            f"arguments of Parcel{'.take' if method == 'post' else ''} have {STATE_BYTES_MAX + 1} bytes"
             in problem(refused).detail
         )
         assert not b.resident(Parcel, "to")
@@ -49,5 +49,5 @@ async def test_arguments_that_another_node_would_refuse_are_refused_within_one(m
 
 async def test_the_largest_arguments_pass() -> None:
     async with bench(Parcel) as b:
-        assert value(await b.call(Parcel, "from", "send", {"size": LARGEST})) == LARGEST
+        assert value(await b.call(Parcel, "from", "post", {"size": LARGEST})) == LARGEST
         assert value(await b.call(Parcel, "from", "found", {"size": LARGEST})) == "made"

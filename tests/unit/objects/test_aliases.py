@@ -49,7 +49,7 @@ class Aliased(Object):
         return {"found": [self.lenient]}
 
     @call
-    async def send(self, from_: Annotated[str, Field(alias="from")], to: str = Field("you", alias="toWhom")) -> str:
+    async def post(self, from_: Annotated[str, Field(alias="from")], to: str = Field("you", alias="toWhom")) -> str:
         return f"{from_}-{to}"
 
 
@@ -61,7 +61,7 @@ class Relay(Object):
         )
         again = await self.ref(Aliased, "1").look()
         assert again == Lenient(first_name=name)
-        assert await self.ref(Aliased, "1").send(from_="me", to="her") == "me-her"
+        assert await self.ref(Aliased, "1").post(from_="me", to="her") == "me-her"
         return back["back"]
 
 
@@ -81,7 +81,7 @@ async def test_states_and_references_use_aliases() -> None:
 async def test_a_state_that_was_written_by_field_names_is_read() -> None:
     async with ObjectHost(Aliased) as host:
         await host.store_state(Aliased, "1", {"strict": {"first_name": "bob"}, "from_": "y"}, state_version=1)
-        await host.ref(Aliased, "1").send(from_="a")
+        await host.ref(Aliased, "1").post(from_="a")
         state = await host.state(Aliased, "1")
         assert state is not None
         assert state["strict"] == {"firstName": "bob"}
@@ -91,14 +91,14 @@ async def test_a_state_that_was_written_by_field_names_is_read() -> None:
 @pytest.mark.requirement("OBJ-1")
 def test_arguments_results_and_schemas_use_aliases() -> None:
     spec = TypeSpec.of(Aliased)
-    send, look = spec.methods["send"], spec.methods["look"]
+    post, look = spec.methods["post"], spec.methods["look"]
 
-    assert send.arguments.decode(b'{"from":"me"}') == {"from_": "me", "to": "you"}
-    assert send.arguments.decode(b'{"from":"me","toWhom":"b"}') == {"from_": "me", "to": "b"}
+    assert post.arguments.decode(b'{"from":"me"}') == {"from_": "me", "to": "you"}
+    assert post.arguments.decode(b'{"from":"me","toWhom":"b"}') == {"from_": "me", "to": "b"}
     with pytest.raises(InvalidArguments, match="it takes: from, toWhom"):
-        send.arguments.decode(b'{"from_":"me"}')
-    assert send.arguments.json_schema("{model}")["properties"].keys() == {"from", "toWhom"}
-    assert send.arguments.json_schema("{model}")["properties"]["toWhom"]["default"] == "you"
+        post.arguments.decode(b'{"from_":"me"}')
+    assert post.arguments.json_schema("{model}")["properties"].keys() == {"from", "toWhom"}
+    assert post.arguments.json_schema("{model}")["properties"]["toWhom"]["default"] == "you"
     assert look.result.encode(Lenient(first_name="a")) == b'{"firstName":"a"}'
     assert spec.state.json_schema("{model}")["required"] == ["lenient", "strict", "by_name", "from", "to"]
 

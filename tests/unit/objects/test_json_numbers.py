@@ -318,7 +318,7 @@ class Sender(Object, state_version=2):
         return [Ratio(value=None, more={"NaN": "Infinity"})]
 
     @call
-    async def send(self, how: str) -> str:
+    async def pass_on(self, how: str) -> str:
         typed = self.ref(Receiver, "1")
         try:
             if how == "typed":
@@ -351,7 +351,7 @@ async def test_a_result_never_sends_nan_as_null() -> None:
 @pytest.mark.parametrize("how", ["typed", "model", "untyped"])
 async def test_a_call_to_another_object_never_sends_nan_as_null(how: str) -> None:
     async with ObjectHost(Sender, Receiver) as host:
-        assert "NaN" in await host.ref(Sender, "1").send(how)
+        assert "NaN" in await host.ref(Sender, "1").pass_on(how)
 
 
 @pytest.mark.requirement("OBJ-11", "OBJ-13")
