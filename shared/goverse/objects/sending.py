@@ -211,14 +211,13 @@ def _call_of(
     return key, name, encode_by_name(key, name, named)
 
 
-def own_method(owner: Any, method: object, what: str) -> MethodSpec:
+def own_method(owner: object, method: object, what: str) -> MethodSpec:
     """Return the spec of an exported method of the object ``owner``, given as ``self.method``.
 
     Raises:
         TypeError: ``method`` is something else. The message says what to pass instead.
     """
-    kind: type[Any] = type(owner)
-    spec = TypeSpec.of(kind)
+    spec = TypeSpec.of(type(owner))
     if not isinstance(method, MethodType) or method.__self__ is not owner:
         raise TypeError(_no_method(method, what))
     function, name = method.__func__, method.__func__.__name__
