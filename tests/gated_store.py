@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Receipt
 from goverse.model.records import (
     Change,
     ChangeFilter,
@@ -105,6 +106,11 @@ class GatedStore:
 
     def recall(self, key: ObjectKey, idempotency_key: str) -> StoredReply | Future[StoredReply | None] | None:
         return self._later(lambda: self.inner.recall(key, idempotency_key))
+
+    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt | Future[Receipt]:
+        assert isinstance(self.inner, MemoryStore)
+        inner = self.inner
+        return self._later(lambda: inner.receipt(receiver, sender))
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
         self.arrived += 1

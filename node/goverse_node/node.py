@@ -20,6 +20,7 @@ from goverse.errors import (
 from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.access import handler_called, not_allowed
 from goverse.model.caller import SYSTEM
+from goverse.model.effects import Effects
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary
@@ -40,6 +41,7 @@ from goverse_node.runtime.group_commit import UNCHANGED, CommitPipeline
 from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.nested import NestedCalls
 from goverse_node.runtime.outgoing import NotDelivering, Outgoing
+from goverse_node.runtime.receiving import NoReceipts, ReceiptStore
 from goverse_node.runtime.scope import violation
 from goverse_node.runtime.shard_counters import CountersByShard
 from goverse_node.runtime.stats import NodeStats
@@ -86,6 +88,7 @@ class Node:
         calls are delivered by ``outgoing``, which the caller sets; until then, objects cannot send any.
         """
         self.registry, self.store = registry, store
+        self.receipts: ReceiptStore = store if isinstance(store, ReceiptStore) else NoReceipts()
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
         self.shard_access = shard_access
@@ -190,18 +193,39 @@ class Node:
                 where = {"object": str(request.key), "request_id": request.request_id}
                 call.refuse(known(unexpected(error, "the node failed to carry the call out", where), Executed.UNKNOWN))
 
+    def conclude(self, request: Request, effects: Effects) -> Future[Reply]:
+        """Run the call with which an object receives the outcome of a reliable call, and commit ``effects`` with it.
+
+        A turn that fails commits nothing, also if its error is a business error. A reply without a problem says that
+        the turn and the effects are durable.
+        """
+        future: Future[Reply] = self._loop.create_future()
+        call = Call(request, future, self.stats)
+        call.reliable = effects
+        if self._draining:
+            call.refuse(known(Draining(), Executed.NO))
+            return future
+        try:
+            self._route(call)
+        except GoverseError as error:
+            call.refuse(error)
+        return future
+
     def _route(self, call: Call) -> None:
         request = call.request
         if request.operation is Operation.CALL:
             try:
                 method = call.method = self.registry.method(request.key.type, request.method)
             except UnknownMethod as error:
-                if not request.chain:
+                if request.delivery is not None and request.delivery.void:
+                    self.deliver(call)  # it is settled without its method
+                    return
+                if not request.chain and request.delivery is None:
                     raise
                 spec = self.registry.type(request.key.type)
                 raise unknown_method(spec, request.method, inside=True) from error
             call.readonly = method.readonly
-            if method.handler and not request.chain:
+            if method.handler and not (request.chain or request.delivery or call.reliable):
                 raise handler_called(request.key.type, method.name)
         elif request.operation is Operation.READ:
             self._reader.read(call)

@@ -154,6 +154,10 @@ RELEASE_RETRY_AFTER_S: Final = 5  # Retry-After while nodes of two releases serv
 TIMEOUT_RETRY_AFTER_S: Final = 1  # Retry-After of a call that found no owner before its deadline
 ROUTER_KEY_RETENTION_S: Final = 900.0  # of keys made by a router; longer than any call
 
+# --- reliable calls ---------------------------------------------------------------------------------------------------
+DELIVERY_AGE_S_MAX: Final = 600.0  # of a delivery that arrives: stores may forget a receipt 15 min after its last use
+RECEIPTS_IN_MEMORY: Final = 64  # of one object, beside those of the deliveries in progress; the store has the others
+
 assert STATE_BYTES_MAX >= BODY_BYTES_MAX
 assert WAL_SEGMENT_BYTES >= 2 * (STATE_BYTES_MAX + RESULT_BYTES_MAX + SENDS_BYTES_MAX)
 assert SENDS_BYTES_MAX >= 2 * STATE_BYTES_MAX  # a call with the largest arguments can be sent, beside others
@@ -179,6 +183,7 @@ assert CLOSE_BUDGET_S + REJOIN_GRACE_S <= LEASE_TTL_S  # bounds the wait for sha
 assert MOVES_PER_ROUND <= MOVES_IN_FLIGHT
 assert PARK_RETRY_S <= PARK_RETRY_S_MAX
 assert ROUTER_KEY_RETENTION_S >= 2 * CALL_TIMEOUT_S_MAX
+assert DELIVERY_AGE_S_MAX + CALL_TIMEOUT_S_MAX <= ROUTER_KEY_RETENTION_S  # the age on arrival, and the wait after it
 assert 2 * ETCD_WATCH_ASK_S <= ETCD_WATCH_SILENCE_S_MAX
 assert ETCD_ATTEMPT_TIMEOUT_S <= ETCD_OPERATION_TIMEOUT_S
 assert ETCD_KEEPALIVE_S > 5.0

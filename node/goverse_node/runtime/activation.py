@@ -43,6 +43,7 @@ from typing import Any, Final
 
 from goverse.errors import (
     BusinessError,
+    CallVoid,
     Deadlock,
     Executed,
     GoverseError,
@@ -53,9 +54,12 @@ from goverse.errors import (
     Unavailable,
     known,
 )
+from goverse.model.effects import ANY_VERSION, Effects
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Delivery, Verdict
 from goverse.model.records import CommitRecord, StoredObject
+from goverse.model.replies import encode_reply
 from goverse.objects.spec import MethodSpec, TypeSpec
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.deadlocks import closes_cycle
@@ -65,11 +69,14 @@ from goverse_node.runtime.idempotency import Leaders
 from goverse_node.runtime.instance import Instance
 from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.output_gate import OutputGate
+from goverse_node.runtime.pair import Pair
+from goverse_node.runtime.receiving import Receipts, kept_outcome, too_early, too_old
 from goverse_node.runtime.reentry import method_inside, waiting_turn
 from goverse_node.runtime.shard_counters import ShardCounters
 from goverse_node.runtime.state import State
 from goverse_node.runtime.store_answer import outcome, refusal
 from goverse_node.runtime.turn import Turn
+from goverse_node.runtime.turn_effects import TurnEffects
 from goverse_node.runtime.turn_kinds import (
     CALL,
     CREATE,
@@ -113,6 +120,7 @@ class Activation:
         running: the turns in progress. More than one only if all are readonly, or re-entrant.
         leaders: the leading calls in progress, by idempotency key, or None.
         last_used: time of the last call, on the loop's clock.
+        receipts: the receipts of the senders of reliable calls, or None if it has received none.
         failure: the error with which its commits fail from now on, or None.
         shard, epoch: the object's shard, and the epoch under which its commits are made.
         counters: the counters of the shard, shared with its other objects.
@@ -132,6 +140,7 @@ class Activation:
         "last_used",
         "leaders",
         "phase",
+        "receipts",
         "running",
         "shard",
         "spec",
@@ -153,6 +162,7 @@ class Activation:
         self.phase = Phase.LOADING
         self.running: list[Turn] = []
         self.leaders: Leaders | None = None
+        self.receipts: Receipts | None = None
         self.failure: GoverseError | None = None
         self.last_used = 0.0
         self.counted_bytes = 0
@@ -302,7 +312,10 @@ class Activation:
         """Answer a repeated call from its kept reply, run the call, or queue it."""
         request = call.request
         idempotency_key = request.idempotency_key
-        if idempotency_key is not None and not call.readonly:
+        if request.delivery is not None:
+            if not self._receive(call, request.delivery):
+                return
+        elif idempotency_key is not None and not call.readonly:
             leaders = self.leaders
             if leaders is None:
                 leaders = self.leaders = Leaders(self.host, self.key)
@@ -327,6 +340,22 @@ class Activation:
             self._mailbox.append(call)
             self.host.deadlines.watch(call, self)
             self.admit()
+
+    def _receive(self, call: Call, delivery: Delivery) -> bool:
+        """Attach the receipt of its sender to a delivery. Return False if the call was answered, or waits for that."""
+        call.readonly = False  # the deliveries of a pair run one after the other
+        call.request.idempotency_key = None
+        late = too_old(delivery, self.host.clock.wall_ms())
+        if late is not None:
+            call.refuse(late)
+            return False
+        if self.receipts is None:
+            self.receipts = Receipts(self.host, self.key)
+        pair = self.receipts.attach(call, delivery.sender, self._deliver_again)
+        if pair is None:
+            return False
+        is_repeated = pair.receipt.judge(delivery) is Verdict.DUPLICATE
+        return not (is_repeated and self.phase is Phase.ACTIVE and self._answer_delivery(call))
 
     def _deliver_again(self, call: Call) -> None:
         """Deliver a call for which the store has no kept reply."""
@@ -378,6 +407,29 @@ class Activation:
 
     # --- start of turns -----------------------------------------------------------------------------------------------
 
+    def _answer_delivery(self, call: Call) -> bool:
+        """Answer a delivery that does not run. Return False if it is next, so that its turn can start."""
+        delivery, pair, request_id = call.request.delivery, call.reliable, call.request.request_id
+        assert delivery is not None
+        assert isinstance(pair, Pair)
+        verdict = pair.receipt.judge(delivery)
+        if verdict is Verdict.DUPLICATE:
+            self.host.stats.repeated_deliveries += 1
+            try:
+                self.gate.answer_when_durable(self, call, kept_outcome(pair.receipt, delivery, request_id))
+            except GoverseError as error:
+                call.refuse(error)
+        elif verdict is Verdict.OUT_OF_ORDER:
+            call.refuse(too_early(pair.receipt, delivery))
+        elif delivery.void:
+            effects = TurnEffects()
+            effects.settles = pair.settle(delivery, b"")
+            reply = Reply(problem=Problem.of(CallVoid(), request_id), settled=True)
+            self.gate.commit(self, call, reply, expected=ANY_VERSION, effects=effects)
+        else:
+            return False
+        return True
+
     def _begin(self, call: Call) -> None:
         """Start the turn of an admitted call, or the turn of a hook that has to run before it."""
         host, request, instance = self.host, call.request, self.state.instance
@@ -385,6 +437,8 @@ class Activation:
             if call.expire(now):
                 return
             request = call.request  # a follower with its own condition took the place of the caller
+        if request.delivery is not None and self._answer_delivery(call):
+            return
         try:
             if request.operation is Operation.CALL:
                 if request.if_match is not None and call.created_for is not instance:
@@ -500,12 +554,25 @@ class Activation:
             self._failed(turn, failure)
         elif kind.reply is not None:
             assert call is not None
-            reply = kind.reply(body, state.instance)
-            if self.gate.answer(self, call, reply, expected=before, effects=turn.effects):
+            reply, effects = kind.reply(body, state.instance), turn.effects
+            if call.reliable is not None:
+                effects = self._effects_of(call, reply, effects)
+            if self.gate.answer(self, call, reply, expected=before, effects=effects):
                 self.host.resized(self)
         else:
             self._go_on(turn, before)
         self.admit()
+
+    def _effects_of(self, call: Call, reply: Reply, effects: TurnEffects | None) -> TurnEffects:
+        """Return the effects of a turn that runs a reliable call or concludes some, with its own ``effects``."""
+        reliable, delivery = call.reliable, call.request.delivery
+        effects = effects or TurnEffects()
+        if isinstance(reliable, Effects):
+            effects.join(reliable)
+        elif reliable is not None and delivery is not None:
+            effects.settles = reliable.settle(delivery, encode_reply(reply))
+            reply.settled = True
+        return effects
 
     def _go_on(self, turn: Turn, before: int) -> None:
         """Commit the changes and effects of a hook, then start the call that waited for it, or leave memory."""
@@ -536,8 +603,11 @@ class Activation:
             if self.host.shows_causes:
                 problem.cause = failure.__cause__
             version = self.state.instance.version if turn.kind.shows_version else 0
-            reply = Reply(version=version, problem=problem)
-            if self.gate.answer(self, call, reply, keep=isinstance(failure, BusinessError)):
+            reply, effects = Reply(version=version, problem=problem), None
+            is_outcome = isinstance(failure, BusinessError)
+            if is_outcome and isinstance(call.reliable, Pair):
+                effects = self._effects_of(call, reply, None)
+            if self.gate.answer(self, call, reply, keep=is_outcome, effects=effects):
                 self.host.resized(self)
 
     def _end(self, turn: Turn) -> None:

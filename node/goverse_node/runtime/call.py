@@ -6,10 +6,12 @@ import asyncio
 import logging
 
 from goverse.errors import GoverseError, Moving, Timeout
+from goverse.model.effects import Effects
 from goverse.model.frames import Problem, Reply, Request
 from goverse.model.keys import scoped_key
 from goverse.objects.spec import MethodSpec
 from goverse.ports.link import Waiter
+from goverse_node.runtime.pair import Pair
 from goverse_node.runtime.stats import NodeStats
 
 logger = logging.getLogger("goverse.node")
@@ -29,6 +31,7 @@ class Call:
         leads: the table of leaders in which this call is registered, or None.
         followers: the calls that wait for the reply of this one, in the order of arrival, or None.
         leader: the call for whose reply this one waits instead of running, or None.
+        reliable: the pair of a call that delivers a reliable one, or the effects that the commit of the call concludes.
         leads_as: its key there: the idempotency key in the scope of the caller's subject. Empty while it does not lead.
     """
 
@@ -42,6 +45,7 @@ class Call:
         "leads_as",
         "method",
         "readonly",
+        "reliable",
         "request",
         "stats",
         "waiter",
@@ -61,6 +65,7 @@ class Call:
         self.leads_as = ""
         self.followers: dict[Call, None] | None = None
         self.leader: Call | None = None
+        self.reliable: Pair | Effects | None = None
         stats.inflight += 1
 
     @property

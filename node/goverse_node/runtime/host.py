@@ -1,7 +1,8 @@
 """The node, as an activation sees it: the services that it uses, and what it reports.
 
 Each part of the runtime names the services that it uses in a protocol of its own (``TurnHost``, ``GateHost``,
-``KeyHost``). ``Host`` is their sum and the reports of an activation. The node implements it, and another host can.
+``KeyHost``, ``ReceivingHost``). ``Host`` is their sum and the reports of an activation. The node implements it, and
+another host can.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from goverse.model.keys import ObjectKey
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.idempotency import KeyHost
 from goverse_node.runtime.output_gate import GateHost
+from goverse_node.runtime.receiving import ReceivingHost
 from goverse_node.runtime.turn import Turn, TurnHost
 
 ActivationT_contra = TypeVar("ActivationT_contra", contravariant=True)
 
 
-class Host(TurnHost, GateHost, KeyHost, Protocol[ActivationT_contra]):
+class Host(TurnHost, GateHost, KeyHost, ReceivingHost, Protocol[ActivationT_contra]):
     """The host of activations.
 
     Attributes:

@@ -18,6 +18,7 @@ from typing import Protocol
 from goverse.errors import GoverseError
 from goverse.limits import ROUTER_KEY_RETENTION_S
 from goverse.model.cause import encode_call
+from goverse.model.effects import ANY_VERSION
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ROUTER_KEY_PREFIX
 from goverse.model.records import CommitRecord, StoredReply
@@ -121,9 +122,12 @@ class OutputGate:
     ) -> None:
         """Queue the commit record of a turn, which found the object at version ``expected``.
 
+        ``ANY_VERSION`` stands for a record of effects that do not depend on the object.
+
         ``reply`` answers ``call`` when the record is durable. Later replies wait for it too.
         """
         host, instance = self._host, self._state.instance
+        version = instance.version if expected != ANY_VERSION else ANY_VERSION
         at_ms = host.clock.wall_ms()
         idempotency_key = None if call is None else call.request.idempotency_key
         kept: StoredReply | None = None
@@ -134,13 +138,13 @@ class OutputGate:
             expires_ms = at_ms + round(retention_s * 1000)
             kept = StoredReply(call.fingerprint, encode_reply(reply), expires_ms)
         cause: bytes | None = None
-        if call is not None and host.options.history_cause and instance.version != expected:
+        if call is not None and host.options.history_cause and version != expected:
             request = call.request
             cause = encode_call(request.method, request.caller.subject, request.request_id, request.traceparent)
         record = CommitRecord(
             self._state.key,
             expected,
-            instance.version,
+            version,
             instance.base if instance.exists else None,
             instance.spec.policy.state_version,
             at_ms,

@@ -89,6 +89,8 @@ class CallingTurn(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def origin(self) -> str | None: ...
+    @property
     def context(self) -> Context: ...
     @property
     def task(self) -> asyncio.Task[None] | None: ...
@@ -332,14 +334,14 @@ class Scope:
     def _derived_key(self, key: ObjectKey, method: str, body: bytes) -> str | None:
         """Return the idempotency key of a nested call. It is unique to the call and the same in every attempt.
 
-        The key is a hash of the object, the idempotency key of its call, the hook or method that runs, the called
+        The key is a hash of the object, the turn's origin (``Turn.origin``), the hook or method that runs, the called
         object and method, and a sequence number. Calls that a method makes from its own task are numbered in order.
 
         Concurrent calls, made from other tasks of the turn, may change their order between attempts. Their key also
         contains their arguments, and the number counts calls with equal arguments. The same applies to calls of
         ``on_activate``: a repeated call may run it again on another activation, with other arguments.
         """
-        turn, own_key = self._turn, self._turn.request.idempotency_key
+        turn, own_key = self._turn, self._turn.origin
         numbers = turn.call_numbers
         if numbers is None:
             numbers = turn.call_numbers = {}

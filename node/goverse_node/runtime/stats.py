@@ -16,6 +16,7 @@ class NodeStats:
     moving: int = 0
     replays: int = 0
     deduplicated: int = 0
+    repeated_deliveries: int = 0
     timeouts: dict[str, int] = field(default_factory=dict[str, int])
     commit_batches: int = 0
     commit_records: int = 0

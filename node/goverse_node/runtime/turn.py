@@ -26,6 +26,7 @@ from typing import Any, Final, Protocol
 from weakref import ref
 
 from goverse.errors import GoverseError, MethodFailed, StateInvalid, Timeout, TooLarge, TryAgain
+from goverse.model.effects import Effects
 from goverse.model.frames import Request
 from goverse.model.keys import ObjectKey
 from goverse.model.trace_context import child_of, is_sampled, span_id, trace_id
@@ -204,10 +205,11 @@ class Turn:
         """The context of the call, as user code reads it."""
         if self._context is None:
             request = self.request
+            via = (request.delivery.sender,) if request.delivery is not None else request.chain
             self._context = Context(
                 request_id=request.request_id,
                 method=self.name,
-                caller=request.caller.through(request.chain) if request.chain else request.caller,
+                caller=request.caller.through(via) if via else request.caller,
                 idempotency_key=request.idempotency_key,
                 traceparent=child_of(request.traceparent) if is_sampled(request.traceparent) else request.traceparent,
                 tracestate=request.tracestate,
@@ -215,6 +217,21 @@ class Turn:
                 deadline=self.deadline,
             )
         return self._context
+
+    @property
+    def origin(self) -> str | None:
+        """The key from which the idempotency keys of nested calls are derived, or None.
+
+        It is the same in every attempt: the idempotency key of the call, or the number of the reliable call that the
+        turn runs or concludes. A client's key has no null character.
+        """
+        request = self.request
+        if request.delivery is not None:
+            return "\x00".join(("delivery", *request.delivery.sender, str(request.delivery.number)))
+        reliable = None if self.call is None else self.call.reliable
+        if isinstance(reliable, Effects) and reliable.removes:
+            return "\x00".join(("outcome", *map(str, reliable.removes)))
+        return request.idempotency_key
 
     def log_fields(self) -> dict[str, str | int]:
         """Return the log fields that locate this turn. The shard is included only if shards have owners (epoch > 0)."""

@@ -74,6 +74,12 @@ class TurnEffects:
         self._sent_bytes -= len(call.body) + _CALL_BYTES
         return True
 
+    def join(self, effects: Effects) -> None:
+        """Add what was decided outside of the turn: the calls whose outcomes the turn was given."""
+        self.removes, self.finished = effects.removes, effects.finished
+        self.sends.update((call.id, call) for call in effects.sends)
+        self.marks.update((mark.number, mark) for mark in effects.marks)
+
     def build(self) -> Effects:
         """Return the effects, without late marks."""
         sends, marks = tuple(self.sends.values()), tuple(self.marks.values())

@@ -439,6 +439,10 @@ async def test_a_call_whose_commit_is_queued_can_be_cancelled() -> None:
         assert [code(await each) for each in (blocked, sent, after)] == [""] * 3
         assert [value(await each) for each in cancelled] == [True, False]
         assert value(await b.call(Sender, "s", "pending")) == [["first", ""], ["c", "cancelled"], ["last", ""]]
+        pending = b.outgoing.find(key_of(Sender, "s"), "c")
+        marks = [mark for _, record in b.store.durable if record.effects is not None for mark in record.effects.marks]
+        assert pending is not None
+        assert marks == [Mark(pending.number, 0, "cancelled")]
 
 
 @pytest.mark.requirement("DUR-3")

@@ -1,0 +1,144 @@
+"""Bugs in the turns of reliable calls: what they commit, and which deliveries run."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from goverse.errors import GoverseError
+from goverse.model.frames import Reply
+from goverse.model.receipts import Verdict
+from goverse_node.runtime.activation import Activation
+from goverse_node.runtime.call import Call
+from goverse_node.runtime.group_commit import LateCommit, Owner
+from goverse_node.runtime.output_gate import OutputGate
+from goverse_node.runtime.pair import Pair
+from goverse_node.runtime.turn import Turn
+from goverse_node.runtime.turn_effects import TurnEffects
+from tests.planted import Planted
+
+_SENDING: Final = "tests/unit/node/test_sending.py::"
+_RECEIVING: Final = "tests/unit/node/test_receiving.py::"
+_CONCLUDING: Final = "tests/unit/node/test_concluding.py::"
+
+
+def _commit_no_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Activation._effects_of
+
+    def effects_of(self: Activation, call: Call, reply: Reply, effects: TurnEffects | None) -> TurnEffects:
+        found = original(self, call, reply, effects)
+        found.settles = None
+        return found
+
+    monkeypatch.setattr(Activation, "_effects_of", effects_of)
+
+
+def _run_whatever_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Activation._answer_delivery
+
+    def answer(self: Activation, call: Call) -> bool:
+        delivery, pair = call.request.delivery, call.reliable
+        assert delivery is not None
+        assert isinstance(pair, Pair)
+        return pair.receipt.judge(delivery) is not Verdict.OUT_OF_ORDER and original(self, call)
+
+    monkeypatch.setattr(Activation, "_answer_delivery", answer)
+
+
+def _commit_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = OutputGate.answer
+
+    def answer(
+        self: OutputGate, owner: Owner, call: Call, reply: Reply, *, expected: int | None = None, **further: Any
+    ) -> bool:
+        if expected == self._state.instance.version:
+            further["effects"] = None
+        return original(self, owner, call, reply, expected=expected, **further)
+
+    monkeypatch.setattr(OutputGate, "answer", answer)
+
+
+def _send_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Activation._failed
+
+    def failed(self: Activation, turn: Turn, failure: GoverseError) -> None:
+        if turn.effects:
+            version = self.state.instance.version
+            self.gate.commit(self, None, Reply(), expected=version, effects=turn.effects)
+        original(self, turn, failure)
+
+    monkeypatch.setattr(Activation, "_failed", failed)
+
+
+def _deliver_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = OutputGate.commit
+
+    def commit(self: OutputGate, owner: Activation, call: Call | None, reply: Reply, **further: Any) -> None:
+        original(self, owner, call, reply, **further)
+        if self.queued:
+            owner.host.outgoing.committed(self.queued[-1].record, 1)
+
+    monkeypatch.setattr(OutputGate, "commit", commit)
+
+
+def _cancel_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LateCommit, "waits", False)
+
+
+def _conclude_with_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Activation._failed
+
+    def failed(self: Activation, turn: Turn, failure: GoverseError) -> None:
+        if turn.call is not None and turn.call.reliable is not None:
+            effects = self._effects_of(turn.call, Reply(), None)
+            self.gate.commit(self, None, Reply(), expected=self.state.instance.version, effects=effects)
+        original(self, turn, failure)
+
+    monkeypatch.setattr(Activation, "_failed", failed)
+
+
+PLANTED: Final = (
+    Planted(
+        "receipts-are-not-in-the-commit",
+        _commit_no_receipts,
+        f"{_RECEIVING}test_receipts_outlive_the_deletion_of_the_receiver",
+        complaint="assert 2 == 1",
+    ),
+    Planted(
+        "deliveries-run-before-their-predecessors",
+        _run_whatever_arrives,
+        f"{_RECEIVING}test_a_delivery_without_its_predecessor_is_refused",
+        complaint="== 'out_of_order'",
+    ),
+    Planted(
+        "turns-that-only-send-are-not-committed",
+        _commit_changes_only,
+        f"{_SENDING}test_a_turn_that_only_sends_is_committed_and_does_not_raise_the_version",
+        complaint="['first'",
+    ),
+    Planted(
+        "failed-turns-send",
+        _send_after_a_failure,
+        f"{_SENDING}test_a_turn_that_fails_sends_nothing[send_and_refuse]",
+        complaint="== ['first', 'last']",
+    ),
+    Planted(
+        "calls-leave-before-their-commit",
+        _deliver_before_the_commit,
+        f"{_SENDING}test_a_call_leaves_with_the_commit_of_the_turn_and_not_earlier",
+        complaint="== ([], False)",
+    ),
+    Planted(
+        "queued-calls-are-cancelled-in-their-own-batch",
+        _cancel_too_early,
+        f"{_SENDING}test_a_call_whose_commit_is_queued_can_be_cancelled",
+        complaint="assert [] == [Mark(",
+    ),
+    Planted(
+        "refused-outcomes-are-removed",
+        _conclude_with_refusals,
+        f"{_CONCLUDING}test_a_turn_that_fails_removes_nothing[business]",
+        complaint="== (1, [])",
+    ),
+)
