@@ -109,6 +109,41 @@ class TestWalStoreThatStartsFromASnapshot(TestWalStore):
         return await super().restart(store)
 
 
+class _OutboxOnDisk(OutboxContract):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        self.directory = tmp_path / "data"
+
+    def make_store(self) -> OutboxStore:
+        return WalStore(self.directory, clock=self.clock)
+
+    async def restart(self, store: CompleteStore) -> OutboxStore:
+        await store.close()
+        again = self.make_store()
+        await again.open()
+        return again
+
+
+@pytest.mark.requirement("DUR-1", "DUR-2", "DUR-5")
+class TestOutboxOfTheWalStore(_OutboxOnDisk):
+    pass
+
+
+@pytest.mark.requirement("DUR-5", "WAL-1")
+class TestOutboxOfTheWalStoreThatRotatesAllTheTime(_OutboxOnDisk):
+    def make_store(self) -> OutboxStore:
+        return WalStore(self.directory, clock=self.clock, segment_bytes=4300)
+
+
+@pytest.mark.requirement("DUR-5", "WAL-2")
+class TestOutboxOfTheWalStoreThatStartsFromASnapshot(_OutboxOnDisk):
+    async def restart(self, store: CompleteStore) -> OutboxStore:
+        assert isinstance(store, WalStore)
+        await store.snapshot()
+        await store.trim()
+        return await super().restart(store)
+
+
 class ServerClock(ManualClock):
     """A manual clock whose time the database uses as well."""
 

@@ -208,6 +208,7 @@ def dump(
             replies=replies or everything,
             tombstones=deleted or everything,
             floors=everything,
+            calls=everything,
             progress=report,
         )
         for line in lines:

@@ -7,6 +7,7 @@ A dump is NDJSON, one JSON object per line, as ``goverse dump`` prints it:
     tombstone     the same with ``"deleted": true`` in place of ``state``
     kept reply    namespace, type, id, idempotency_key, commit_seq, expires_ms, fingerprint, reply
     floor         namespace, type, floor: the highest version of the tombstones that the store has forgotten
+    call          pending calls, receipts and finished calls: see ``goverse_node.stores.dump_calls``
 
 Every line is checked before anything is loaded. An unknown member is refused: a newer release wrote it, and dropping it
 would lose data silently. JSON is parsed as strictly as in a request. Duplicate member names, lone surrogates and
@@ -27,10 +28,22 @@ from typing import Any, Final, cast
 from goverse.errors import DataDamaged, GoverseError
 from goverse.limits import IDEMPOTENCY_KEY_BYTES_MAX, STATE_BYTES_MAX
 from goverse.model import json_text
+from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey, check_id, check_namespace, is_name
 from goverse.model.problem_bounds import bounded_text
+from goverse.model.receipts import place_of
 from goverse.model.records import StoredReply
 from goverse.model.replies import decode_reply
+from goverse_node.stores.dump_calls import (
+    FINISHED_MEMBERS,
+    PENDING_MEMBERS,
+    RECEIPT_MEMBERS,
+    DumpedCall,
+    DumpedReceipt,
+    parse_finished,
+    parse_pending,
+    parse_receipt,
+)
 from goverse_node.stores.encoding import DIGEST_SIZE
 
 PROBLEMS_SHOWN: Final = 20
@@ -79,7 +92,7 @@ class DumpedFloor:
     version: int
 
 
-Dumped = DumpedObject | DumpedReply | DumpedFloor
+Dumped = DumpedObject | DumpedReply | DumpedFloor | DumpedCall
 
 
 @dataclass(slots=True)
@@ -88,6 +101,7 @@ class Contents:
 
     Attributes:
         objects, tombstones, replies, floors: the number of each.
+        calls: the number of pending calls, receipts and finished calls.
         last_seq: the highest position.
         last_ms: the time at which the newest object was written.
     """
@@ -96,6 +110,7 @@ class Contents:
     tombstones: int = 0
     replies: int = 0
     floors: int = 0
+    calls: int = 0
     last_seq: int = 0
     last_ms: int = 0
     _names: set[bytes] = field(default_factory=set[bytes])
@@ -119,11 +134,17 @@ class Contents:
                 self.replies += 1
             case DumpedFloor():
                 self.floors += 1
+            case PendingCall() | DumpedReceipt() | FinishedCall():
+                self.calls += 1
         if isinstance(dumped, DumpedObject):
             self.last_seq = max(self.last_seq, dumped.commit_seq)
             self.last_ms = max(self.last_ms, dumped.modified_ms)
         elif isinstance(dumped, DumpedReply):
             self.last_seq = max(self.last_seq, dumped.reply.commit_seq)
+        elif isinstance(dumped, PendingCall):
+            self.last_seq = max(self.last_seq, place_of(dumped.number)[0])
+        elif isinstance(dumped, DumpedReceipt):
+            self.last_seq = max(self.last_seq, place_of(dumped.receipt.last)[0])
 
 
 def read(lines: Iterable[bytes]) -> Iterator[Dumped]:
@@ -182,10 +203,26 @@ def parse(line: bytes) -> Dumped:
     if "idempotency_key" in members:
         _only(members, _REPLY)
         return _reply(members)
+    if (call := _dumped_call(members)) is not None:
+        return call
     rest = {"deleted"} if "deleted" in members else {"state", *(members.keys() & {"creation"})}
     rest |= members.keys() & {"generation"}
     _only(members, _OBJECT | rest)
     return _object(members)
+
+
+def _dumped_call(members: dict[str, Any]) -> DumpedCall | None:
+    """Return the pending call, the receipt or the finished call of a line, or None if it is another line."""
+    if "pending" in members:
+        _only(members, _NAME | PENDING_MEMBERS)
+        return parse_pending(_key(members), members)
+    if "receipt" in members:
+        _only(members, _NAME | RECEIPT_MEMBERS)
+        return parse_receipt(_key(members), members)
+    if "finished_ms" in members:
+        _only(members, _NAME | FINISHED_MEMBERS)
+        return parse_finished(_key(members), members)
+    return None
 
 
 def _object(members: dict[str, Any]) -> DumpedObject:
@@ -297,6 +334,12 @@ def _digest(dumped: Dumped) -> bytes:
         parts = (*dumped.key, "object")
     elif isinstance(dumped, DumpedReply):
         parts = (*dumped.key, "reply", dumped.idempotency_key)
+    elif isinstance(dumped, PendingCall):
+        parts = ("pending", str(dumped.number))
+    elif isinstance(dumped, DumpedReceipt):
+        parts = (*dumped.receiver, "receipt", *dumped.sender)
+    elif isinstance(dumped, FinishedCall):
+        parts = (*dumped.sender, "finished", dumped.call.id)
     else:
         parts = (dumped.namespace, dumped.type, "", "floor")
     return blake2b("\x00".join(parts).encode(errors="surrogatepass"), digest_size=16).digest()

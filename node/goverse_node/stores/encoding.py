@@ -62,6 +62,8 @@ CORE: Final = Struct("<QQQIB")
 REPLY: Final = Struct("<QQQB")
 """Both times are in running time (``RunningTime``)."""
 U64: Final = Struct("<Q")
+SECTION: Final = Struct("<I")
+"""The length of the section of effects, in front of it."""
 PREFIX: Final = Struct("<II")
 """The length and the checksum of a body, in front of it in a file."""
 CORE_AT: Final = HEAD.size
@@ -82,7 +84,7 @@ class Body(NamedTuple):
     """A decoded record body.
 
     Attributes:
-        what: COMMIT or FLOOR.
+        what: the record type.
         namespace, type, id: the object's key.
         idempotency_key: None if no reply is kept.
         object: ``core + state``, as the table keeps it.
@@ -140,7 +142,9 @@ def decode(body: bytes) -> Body:
     type_at = names_at + namespace_len
     id_at = type_at + type_len
     idem_at = id_at + id_len
-    trail_at = idem_at + idem_len
+    trail_at = names_at_end = idem_at + idem_len
+    if what == EFFECTS:
+        trail_at = section_end(body, trail_at)
     check_end(body, trail_at)
     if state_len < _JSON_AT[core[4]] - CORE.size:
         raise ValueError("the state in the record is shorter than its flags say")
@@ -149,12 +153,27 @@ def decode(body: bytes) -> Body:
         body[names_at:type_at].decode(),
         body[type_at:id_at].decode(),
         body[id_at:idem_at].decode(),
-        body[idem_at:trail_at].decode() if reply_len else None,
+        body[idem_at:names_at_end].decode() if reply_len else None,
         body[CORE_AT:reply_at],
         body[reply_at:names_at],
         body[trail_at:],
         *core,
     )
+
+
+def section_end(body: bytes, at: int) -> int:
+    """Return the offset behind the section of effects that begins at ``at``.
+
+    Raises:
+        ValueError: the section is longer than the record.
+    """
+    begin = at + SECTION.size
+    if begin > len(body):
+        raise ValueError("the record ends before its effects")
+    size: int = SECTION.unpack_from(body, at)[0]
+    if begin + size > len(body):
+        raise ValueError("the effects in the record are longer than the record")
+    return begin + size
 
 
 def check_end(body: bytes, end: int) -> None:

@@ -40,8 +40,10 @@ from goverse_node.stores.encoding import (
     OUTCOME,
     PENDING,
     RECEIPT,
+    SECTION,
     STATE_AT,
     names_end,
+    section_end,
 )
 
 U32: Final = Struct("<I")
@@ -61,7 +63,14 @@ def with_entries(body: bytes, entries: Sequence[bytes]) -> bytes:
     """Return a COMMIT record as an EFFECTS record with ``entries``."""
     at = names_end(body)
     section = b"".join(piece for entry in entries for piece in (U32.pack(len(entry)), entry))
-    return b"".join((bytes((EFFECTS,)), body[1:at], U32.pack(len(section)), section, body[at:]))
+    return b"".join((bytes((EFFECTS,)), body[1:at], SECTION.pack(len(section)), section, body[at:]))
+
+
+def carrier(entries: Sequence[bytes], place: Place) -> bytes:
+    """Return an EFFECTS record with nothing but ``entries``, of which there is at least one."""
+    names = [name.encode() for name in key_of(entries[0])]
+    head = FULL.pack(COMMIT, *map(len, names), 0, 0, 0, 0, *place, 0, 0)
+    return with_entries(b"".join((head, *names)), entries)
 
 
 def parted(body: bytes) -> tuple[bytes, list[bytes]]:
@@ -71,11 +80,8 @@ def parted(body: bytes) -> tuple[bytes, list[bytes]]:
         ValueError: the lengths are inconsistent.
     """
     at = names_end(body)
-    begin = at + U32.size
-    end = begin + U32.unpack_from(body, at)[0] if begin <= len(body) else len(body) + 1
-    if end > len(body):
-        raise ValueError("the effects in the record are longer than the record")
-    return b"".join((bytes((COMMIT,)), body[1:at], body[end:])), list(_entries(body, begin, end))
+    end = section_end(body, at)
+    return b"".join((bytes((COMMIT,)), body[1:at], body[end:])), list(_entries(body, at + SECTION.size, end))
 
 
 def _entries(body: bytes, at: int, end: int) -> Iterator[bytes]:

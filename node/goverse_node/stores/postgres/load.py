@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from goverse.errors import MalformedRequest, RestoreRefused, StoreError
 from goverse.model.keys import ROUTER_KEY_PREFIX, placement_of
-from goverse_node.stores.dump_lines import Contents, Dumped, DumpedObject, DumpedReply, check, read
+from goverse_node.stores.dump_lines import Contents, Dumped, DumpedFloor, DumpedObject, DumpedReply, check, read
 from goverse_node.stores.hashes import hash_column
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.statements import query
@@ -90,6 +90,8 @@ class _PlacementCheck:
         self._base = base
 
     def __call__(self, dumped: Dumped) -> None:
+        if not isinstance(dumped, DumpedObject | DumpedReply | DumpedFloor):
+            raise MalformedRequest("reliable calls cannot be loaded into a database; deliver them before the dump")
         if not isinstance(dumped, DumpedObject):
             return
         placement = placement_of(dumped.key.id)

@@ -1,4 +1,7 @@
-"""Comparison of two stores or dumps by names, states and versions. Positions and times are not compared."""
+"""Comparison of two stores or dumps by names, states and versions. Positions, times and calls are not compared.
+
+Reliable calls are in order of their numbers, and these are positions.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,9 @@ _Line = tuple[tuple[str, str, str, str], dict[str, Any]]
 """The name (namespace, type, id, idempotency key) and the members of a line."""
 
 _COMPARED: Final = ("version", "generation", "state_version", "state", "creation", "deleted", "fingerprint", "reply")
+
+
+_NOT_COMPARED: Final = frozenset({"floor", "deleted", "pending", "receipt", "finished_ms"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +79,11 @@ def _lines(path: Path, replies: bool) -> Iterator[_Line]:
 
 
 def _parsed(lines: Iterable[str], path: Path, replies: bool) -> Iterator[_Line]:
-    """Yield the living objects, and with ``replies`` the kept replies. Tombstones and floors are skipped."""
+    """Yield the living objects, and with ``replies`` the kept replies. Tombstones, floors and calls are skipped."""
     for number, line in enumerate(lines, 1):
         try:
             value: dict[str, Any] = json.loads(line)
-            if "floor" in value or "deleted" in value or ("idempotency_key" in value and not replies):
+            if not _NOT_COMPARED.isdisjoint(value) or ("idempotency_key" in value and not replies):
                 continue
             name = (value["namespace"], value["type"], value["id"], value.get("idempotency_key") or "")
         except (ValueError, KeyError, TypeError) as error:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from goverse.errors import RestoreRefused
-from goverse_node.stores.encoding import ALIVE, COMMIT, OBJECT, Body, decode, decode_reply, seq_of
+from goverse_node.stores.dump_calls import CallLines
+from goverse_node.stores.encoding import ALIVE, COMMIT, FLOOR, OBJECT, Body, decode, decode_reply, seq_of
 from goverse_node.stores.wal.compact import whole_snapshot
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files, RealFiles
@@ -30,20 +31,28 @@ def dump(
     replies: bool = False,
     tombstones: bool = False,
     floors: bool = False,
+    calls: bool = False,
     files: Files | None = None,
     progress: Progress | None = None,
 ) -> Iterator[str]:
     """Yield the lines of a dump, at a position or at the end of the log.
 
     With ``floors``, there is a line for each type with the highest version of its forgotten tombstones. A store that is
-    loaded from the dump needs it to keep versions from going back.
+    loaded from the dump needs it to keep versions from going back. With ``calls``, there are lines for pending calls,
+    receipts and finished calls.
 
     Raises:
         RestoreRefused: the position is not covered. The message contains the closest one that is.
         DataDamaged: a record does not match its checksum.
         DataNewer: a newer release wrote the data.
     """
+    call_lines = CallLines()
     for body in _newest(source, to_seq, files or RealFiles(), progress):
+        if body[0] > FLOOR:
+            if calls:
+                yield from call_lines.add(body)
+            continue
+        yield from call_lines.flush()
         entry = decode(body)
         if body[0] != COMMIT:
             if floors:
@@ -53,6 +62,7 @@ def dump(
             yield _object_line(entry)
         elif not entry.flags & OBJECT and replies:
             yield _reply_line(entry)
+    yield from call_lines.flush()
 
 
 def _newest(source: Path, to_seq: int | None, files: Files, progress: Progress | None) -> Iterator[bytes]:

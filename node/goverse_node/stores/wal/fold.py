@@ -5,7 +5,7 @@ files, so the memory does not grow with the log or with the number of objects. T
 merged by name. Of several records with the same name, the newest one is kept.
 
 Expired replies and tombstones past their retention are left out. The highest version of the tombstones that are left
-out becomes the floor of their type.
+out becomes the floor of their type. Calls that were removed from their outboxes are left out with their marks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Final
 from goverse.limits import MIB
 from goverse_node.stores.encoding import (
     ALIVE,
+    EFFECTS,
     FLOOR,
     FULL,
     OBJECT,
@@ -31,6 +32,8 @@ from goverse_node.stores.encoding import (
     seq_of,
     without_trail,
 )
+from goverse_node.stores.outbox_encoding import parted
+from goverse_node.stores.outbox_fold import Kept, entry_name
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.scan import BLOCK, Scan
 
@@ -41,10 +44,15 @@ _Keyed = tuple[bytes, int, bytes]
 
 
 def split(body: bytes) -> list[bytes]:
-    """Split a commit record into one record for the object and one for the reply, as far as it has them.
+    """Split a commit record into one record for the object, one for the reply and its effects, as far as it has them.
 
     The trail is left out: a snapshot has no earlier changes that it could lead to.
     """
+    if body[0] > FLOOR:
+        if body[0] != EFFECTS:
+            return [body]
+        commit, entries = parted(body)
+        return split(commit) + entries
     body = without_trail(body)
     what, namespace_len, type_len, id_len, idem_len, state_len, reply_len, *core, flags = FULL.unpack_from(body)
     if not reply_len:
@@ -62,10 +70,12 @@ def split(body: bytes) -> list[bytes]:
 
 
 def name_of(body: bytes) -> bytes:
-    """Return the sort key of a record: namespace, type, id and idempotency key.
+    """Return the sort key of a record: namespace, type, id and idempotency key, or sub-name.
 
-    The lengths of these names and a byte for object or reply follow, which makes the sort key unique.
+    The lengths of these names and a byte for the kind of record follow, which makes the sort key unique.
     """
+    if body[0] > FLOOR:
+        return entry_name(body)
     _, namespace_len, type_len, id_len, _, state_len, reply_len, *_ = FULL.unpack_from(body)
     at = STATE_AT + state_len + reply_len
     type_at = at + namespace_len
@@ -106,6 +116,7 @@ class Fold:
         """Yield the records of the new snapshot: ``base``, the old snapshot, merged with the added records."""
         floors: dict[tuple[str, str], int] = {}
         previous = b""
+        kept = Kept(now_ms)
         with ExitStack() as opened:
             sources = [_keyed(_without_floors(base, floors)), self._sorted()]
             sources += [_keyed(self._run(path, opened)) for path in self._runs]
@@ -113,6 +124,10 @@ class Fold:
                 if name == previous:
                     continue
                 previous = name
+                if body[0] > FLOOR:
+                    if kept.keeps(body):
+                        yield body
+                    continue
                 if _expired(body, now_ms):
                     continue
                 if _forgotten(body, tombstones_before_ms):

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from goverse.errors import RestoreRefused, UnknownType
 from goverse.model.keys import ObjectKey
 from goverse.model.near_names import near_name
-from goverse_node.stores.encoding import COMMIT, OBJECT, Body, decode
+from goverse_node.stores.encoding import COMMIT, EFFECTS, OBJECT, Body, decode
 from goverse_node.stores.wal.compact import whole_snapshot
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files, RealFiles
 from goverse_node.stores.wal.log import Log, Progress
 from goverse_node.stores.wal.restore import position_of, time_text
+
+_COMMITS: Final = frozenset({COMMIT, EFFECTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def _newest(bodies: Iterable[bytes], key: ObjectKey) -> Body | None:
     """Return the last record of an object. All bodies are read, because damage is only noticed then."""
     name, found = "".join(key).encode(), None
     for body in bodies:
-        if name in body and body[0] == COMMIT:
+        if name in body and body[0] in _COMMITS:
             entry = decode(body)
             if entry.key == key and entry.flags & OBJECT:
                 found = entry
@@ -91,4 +94,4 @@ def _newest(bodies: Iterable[bytes], key: ObjectKey) -> Body | None:
 
 
 def _types(bodies: Iterable[bytes]) -> set[str]:
-    return {entry.type for entry in map(decode, (body for body in bodies if body[0] == COMMIT))}
+    return {entry.type for entry in map(decode, (body for body in bodies if body[0] in _COMMITS))}

@@ -15,8 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goverse.errors import RestoreRefused
-from goverse_node.stores.dump_lines import Contents, Dumped, DumpedFloor, DumpedObject, check, read
+from goverse.model.effects import Mark, PendingCall
+from goverse.model.receipts import place_of
+from goverse_node.stores.dump_calls import DumpedCall, DumpedReceipt
+from goverse_node.stores.dump_lines import Contents, Dumped, DumpedFloor, DumpedObject, DumpedReply, check, read
 from goverse_node.stores.encoding import COMMIT, FULL, REPLY, encode_floor, object_flags, object_head
+from goverse_node.stores.outbox_encoding import (
+    finished_entry,
+    mark_entry,
+    outcome_entry,
+    pending_entry,
+    receipt_entries,
+)
 from goverse_node.stores.wal import manifest as manifests
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.ending import create_segment
@@ -103,6 +113,9 @@ def _bodies(dumped: Iterator[Dumped], floors: list[bytes], now_ms: int) -> Itera
         if isinstance(each, DumpedFloor):
             floors.append(encode_floor(each.namespace, each.type, each.version))
             continue
+        if not isinstance(each, DumpedObject | DumpedReply):
+            yield from _entries(each, now_ms)
+            continue
         names = [part.encode() for part in each.key]
         lengths = tuple(map(len, names))
         if isinstance(each, DumpedObject):
@@ -116,3 +129,19 @@ def _bodies(dumped: Iterator[Dumped], floors: list[bytes], now_ms: int) -> Itera
             reply = REPLY.pack(*times, len(kept.fingerprint)) + kept.fingerprint + kept.reply
             head = FULL.pack(COMMIT, *lengths, len(key), 0, len(reply), 0, kept.commit_seq, now_ms, 0, 0)
             yield head + reply + b"".join(names) + key
+
+
+def _entries(each: DumpedCall, now_ms: int) -> Iterator[bytes]:
+    """Yield the entries of a pending call, a receipt or a finished call."""
+    if isinstance(each, PendingCall):
+        place = (place_of(each.number)[0], now_ms)
+        yield pending_entry(each, place)
+        if each.attempts or each.void:
+            yield mark_entry(each.sender, Mark(each.number, each.attempts, each.void), place)
+    elif isinstance(each, DumpedReceipt):
+        place = (place_of(each.receipt.last)[0], now_ms)
+        yield from receipt_entries(each.receiver, each.sender, each.receipt, place)
+        for number, outcome in each.receipt.outcomes.items():
+            yield outcome_entry(each.receiver, each.sender, number, outcome, place)
+    else:
+        yield finished_entry(each, (1, now_ms), now_ms)

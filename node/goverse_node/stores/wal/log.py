@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Final
 
 from goverse.errors import DataDamaged
-from goverse_node.stores.encoding import COMMIT, PREFIX, SEQ_AT, U64, seq_of
+from goverse_node.stores.encoding import COMMIT, EFFECTS, PREFIX, SEQ_AT, U64, seq_of
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.manifest import Manifest
@@ -27,6 +28,7 @@ _log = logging.getLogger("goverse.store.wal")
 Progress = Callable[[str, int, int], None]
 """Progress callback: the name of the file, the bytes that were read, its size in bytes."""
 
+_KNOWN: Final = frozenset({COMMIT, EFFECTS})
 _read_seq = U64.unpack_from
 
 
@@ -126,9 +128,8 @@ class Log:
             seqs = [_read_seq(body, SEQ_AT)[0] for body in bodies]
             if seqs != list(range(expected, expected + len(bodies))):
                 raise self._out_of_order(first, block, expected, scan.end)
-            if any(body[0] != COMMIT for body in bodies):
-                kinds = {body[0] for body in bodies}
-                raise newer(self._directory.segment(first), max(kinds), COMMIT, scan.end)
+            if not (kinds := {body[0] for body in bodies}) <= _KNOWN:
+                raise newer(self._directory.segment(first), max(kinds), EFFECTS, scan.end)
             if self._progress is not None:
                 self._progress(self._directory.segment(first).name, scan.end, size)
             yield bodies

@@ -1,8 +1,12 @@
-"""Format of a snapshot: the newest record of each object, the kept replies and the floors, in one sorted file.
+"""Format of a snapshot: the newest record of each object, the kept replies, the floors and the outboxes, sorted.
 
     header   magic, format, header size, store id, generation, position, newest record's time, checksum
-    records  framed as in the log, sorted by (namespace, type, id, idempotency key)
+    records  framed as in the log, sorted by (namespace, type, id, idempotency key or sub-name)
     footer   magic, counts, checksum over all record bodies, own checksum
+
+Outboxes, receipts and finished calls are records of types of their own (``goverse_node.stores.outbox_encoding``). A
+release that does not know a type refuses the snapshot as newer, so a store without reliable calls stays readable by
+releases from before them.
 
 Because the records are sorted, a new snapshot is made by merging the old one with the log in one pass and in little
 memory. The file is written under another name, synced and renamed. After that, the manifest names it.
@@ -19,7 +23,7 @@ from typing import Final
 from zlib import crc32
 
 from goverse.errors import DataDamaged
-from goverse_node.stores.encoding import COMMIT, FLOOR, FULL, OBJECT, framed
+from goverse_node.stores.encoding import COMMIT, FINISHED, FULL, OBJECT, framed
 from goverse_node.stores.wal.files import Files, Handle
 from goverse_node.stores.wal.manifest import SnapshotEntry
 from goverse_node.stores.wal.refusals import damaged, newer
@@ -74,7 +78,7 @@ class _Output:
     """Writes records in blocks and counts them."""
 
     def __init__(self, handle: Handle) -> None:
-        self.objects = self.replies = self.floors = 0
+        self.objects = self.replies = self.others = 0
         self._handle = handle
         self._checksum = 0
         self._offset = HEADER_SIZE
@@ -87,7 +91,7 @@ class _Output:
         self._pending_size += len(frame)
         self._checksum = crc32(body, self._checksum)
         if body[0] != COMMIT:
-            self.floors += 1
+            self.others += 1
         elif body[FULL.size - 1] & OBJECT:
             self.objects += 1
         else:
@@ -97,7 +101,7 @@ class _Output:
 
     def finish(self) -> tuple[int, int]:
         self._flush()
-        footer = _FOOTER.pack(END_MAGIC, self.objects, self.replies, self.floors, self._checksum)
+        footer = _FOOTER.pack(END_MAGIC, self.objects, self.replies, self.others, self._checksum)
         checksum = crc32(footer)
         self._handle.write_at(footer + _CRC.pack(checksum), self._offset)
         return self._offset + FOOTER_SIZE, checksum
@@ -156,8 +160,8 @@ class SnapshotReader:
             for body in bodies:
                 checksum = crc32(body, checksum)
             what = max(body[0] for body in bodies)
-            if what > FLOOR:
-                raise newer(self.path, what, FLOOR, scan.end)
+            if what > FINISHED:
+                raise newer(self.path, what, FINISHED, scan.end)
             yield bodies
         if scan.stopped or scan.end != end:
             raise self._damaged(scan.end, scan.stopped or "a record is incomplete")
@@ -185,8 +189,8 @@ class SnapshotReader:
         own: int = _CRC.unpack_from(footer, _FOOTER.size)[0]
         if own != crc32(footer[: _FOOTER.size]) or footer[:8] != END_MAGIC or own != self.entry.checksum:
             raise self._damaged(at, "the checksum of the footer does not match")
-        _, objects, replies, floors, checksum = _FOOTER.unpack_from(footer)
-        return objects + replies + floors, checksum
+        _, objects, replies, others, checksum = _FOOTER.unpack_from(footer)
+        return objects + replies + others, checksum
 
     def _damaged(self, offset: int, why: str) -> DataDamaged:
         return damaged(self.path, offset, why)

@@ -14,13 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from goverse.errors import DataDamaged, GoverseError, StoreFailed, Unavailable
 from goverse.limits import TOMBSTONE_RETENTION_S, WAL_SEGMENT_BYTES, WAL_SNAPSHOT_BYTES, WAL_SNAPSHOTS_KEPT
+from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Receipt
 from goverse.model.records import (
     Change,
     ChangeFilter,
@@ -32,9 +34,13 @@ from goverse.model.records import (
     StoreHealth,
 )
 from goverse.ports.clock import Clock, SystemClock
+from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome
+from goverse_node.stores.encoding import framed
 from goverse_node.stores.hash_ranges import within
 from goverse_node.stores.kept import KeptBounds
+from goverse_node.stores.outbox_encoding import carrier
+from goverse_node.stores.outbox_table import Encoded
 from goverse_node.stores.running_time import RunningTime, resumed_ms
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 from goverse_node.stores.wal.directory import DataDirectory, Lock
@@ -276,6 +282,46 @@ class WalStore:
         self._opened()
         return await self._upkeep.trim(snapshots_kept)
 
+    # --- Outbox ---------------------------------------------------------------------------------------------
+
+    async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
+        """Return up to ``limit`` pending calls of senders in ``shards`` with numbers above ``after``, in order."""
+        self._opened()
+        return self._table.outbox.pending(shards, after=after, limit=limit)
+
+    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt:
+        """Return the receipt of a pair."""
+        return self._table.outbox.receipt(receiver, sender)
+
+    async def finished(
+        self, where: CallFilter, *, after: tuple[int, str] | None = None, limit: int
+    ) -> Sequence[FinishedCall]:
+        """Return up to ``limit`` finished calls that ``where`` selects, the newest first."""
+        self._opened()
+        return await self._table.outbox.finished(where, self._time.now_ms(), after=after, limit=limit)
+
+    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+        """Return the newest finished call with this id."""
+        return self._table.outbox.finished_call(namespace, call_id, self._time.now_ms())
+
+    async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Remove up to ``limit`` finished calls that ``where`` selects, the oldest first. Returns their number.
+
+        Raises:
+            Unavailable: nothing was removed. The caller may retry it.
+            StoreFailed: the outcome is unknown. The store refuses all further commits.
+        """
+        outbox = self._table.outbox
+        places = await outbox.selected(where, self._time.now_ms(), limit)
+        while self._inflight is not None:
+            await self._free()
+        writer, place = self._opened(), (self._seq + 1, self._clock.wall_ms())
+        entries = outbox.forgetting(places, place)
+        if entries:
+            outbox.stage(Encoded(entries))
+            await self._write(writer, framed(carrier(entries, place)), 1)
+        return len(entries)
+
     # --- commits --------------------------------------------------------------------------------------------
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
@@ -294,14 +340,17 @@ class WalStore:
             self._table.discard_staged()
             raise
         if pieces:
-            frames = b"".join(pieces)
             records = len(pieces) >> 1
-            self._batch = (self._seq + records, records, len(frames))
-            inflight = self._inflight = asyncio.get_running_loop().create_future()
             self._stats.conflicts += len(batch) - records
-            writer.write(frames, self._seq + records)
-            await inflight
+            await self._write(writer, b"".join(pieces), records)
         return outcomes
+
+    def _write(self, writer: LogWriter, frames: bytes, records: int) -> asyncio.Future[None]:
+        """Write the staged batch. The result is set when it is durable and visible."""
+        self._batch = (self._seq + records, records, len(frames))
+        inflight = self._inflight = asyncio.get_running_loop().create_future()
+        writer.write(frames, self._seq + records)
+        return inflight
 
     async def _free(self) -> None:
         """Wait until the running batch has an outcome. The future outlives the caller that started the batch."""
