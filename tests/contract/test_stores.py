@@ -60,6 +60,18 @@ class TestStoreOfTheSimulation(StoreContract):
         return SimulatedStore(database, "node-0", "node-0.1")
 
 
+@pytest.mark.requirement("CLU-12", "DUR-5")
+class TestOutboxOfTheSimulation(OutboxContract):
+    @pytest.fixture(autouse=True)
+    def simulated(self) -> Iterator[None]:
+        self.world = World(7)
+        yield
+        self.world.loop.close()
+
+    def make_store(self) -> OutboxStore:
+        return SimulatedStore(Database(self.world, Watchers(), MemoryStore(clock=self.clock)), "node-0", "node-0.1")
+
+
 @pytest.mark.requirement("CLU-2", "CLU-12")
 class TestAuthorityOfTheSimulation(AuthorityContract):
     @pytest.fixture(autouse=True)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
 from goverse.errors import StoreFailed, Unavailable
+from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Receipt
 from goverse.model.records import (
     Change,
     ChangeFilter,
@@ -28,6 +30,7 @@ from goverse.model.records import (
     StoreHealth,
 )
 from goverse.ports.authority import Holding
+from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome
 from goverse_node.stores.memory import MemoryStore
 from tests.simulation.watchers import Watchers
@@ -209,6 +212,25 @@ class SimulatedStore:
         self, first: int, last: int, *, after: ObjectPlace | None = None, limit: int
     ) -> Sequence[ObjectPlace]:
         return await self._ask_for_data(lambda: self._database.memory.within(first, last, after=after, limit=limit))
+
+    # --- Outbox -------------------------------------------------------------------------------------------------------
+
+    async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
+        return await self._ask_for_data(lambda: self._database.memory.pending(shards, after=after, limit=limit))
+
+    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Future[Receipt]:
+        return self._read(lambda: self._database.memory.receipt(receiver, sender))
+
+    async def finished(
+        self, where: CallFilter, *, after: tuple[int, str] | None = None, limit: int
+    ) -> Sequence[FinishedCall]:
+        return await self._ask_for_data(lambda: self._database.memory.finished(where, after=after, limit=limit))
+
+    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+        return await self._ask_for_data(lambda: self._database.memory.finished_call(namespace, call_id))
+
+    async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
+        return await self._ask_for_data(lambda: self._database.memory.forget_finished(where, limit=limit))
 
     # --- Authority ----------------------------------------------------------------------------------------------------
 
