@@ -7,9 +7,10 @@ the port. `durable` lists the durable records in order, and `seq` is the newest 
 import asyncio
 from asyncio import Future
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
+from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import Receipt
 from goverse.model.records import (
@@ -21,6 +22,7 @@ from goverse.model.records import (
     StoredReply,
     StoreHealth,
 )
+from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.stores.memory import MemoryStore
 from goverse_node.stores.wal.store import WalStore
@@ -108,9 +110,21 @@ class GatedStore:
         return self._later(lambda: self.inner.recall(key, idempotency_key))
 
     def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt | Future[Receipt]:
-        assert isinstance(self.inner, MemoryStore)
-        inner = self.inner
-        return self._later(lambda: inner.receipt(receiver, sender))
+        return self._later(lambda: self.inner.receipt(receiver, sender))
+
+    async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
+        return await self.inner.pending(shards, after=after, limit=limit)
+
+    async def finished(
+        self, where: CallFilter, *, after: tuple[int, str] | None = None, limit: int
+    ) -> Sequence[FinishedCall]:
+        return await self.inner.finished(where, after=after, limit=limit)
+
+    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+        return await self.inner.finished_call(namespace, call_id)
+
+    async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
+        return await self.inner.forget_finished(where, limit=limit)
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
         self.arrived += 1

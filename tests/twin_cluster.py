@@ -152,7 +152,7 @@ class Host:
     async def start(self) -> None:
         await self.watch.start(SHARDS, self.base)
         await self.node.start()
-        self.keeper.start(self.node.evacuation)
+        self.keeper.start(self.node.evacuation, deliverer=self.node.dispatcher)
 
     def clock(self) -> float:
         """Return the clock of the lease, which also counts the time that the machine was suspended."""

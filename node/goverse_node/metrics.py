@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from goverse.telemetry.series import counter, gauge
+from goverse_node.messages.metrics import MessageMetrics
 from goverse_node.node import Node
 
 
@@ -57,6 +58,7 @@ class NodeMetrics(Collector):
         for operation, count in stats.timeouts.items():
             timeouts.add_metric([operation], count)
         yield timeouts
+        yield from MessageMetrics(self._node.dispatcher, self._node.clock).collect()
 
     def _waiting(self) -> Metric:
         family = GaugeMetricFamily(

@@ -31,6 +31,7 @@ from goverse.ports.store import Store
 from goverse_node.activation_cache import VICTIMS_MAX, ActivationCache
 from goverse_node.evacuation import Evacuation
 from goverse_node.memory_pressure import MemoryPressure, Trimmer
+from goverse_node.messages.dispatcher import Dispatcher
 from goverse_node.options import NodeOptions
 from goverse_node.reading import Reader
 from goverse_node.runtime.activation import Activation
@@ -40,13 +41,12 @@ from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.group_commit import UNCHANGED, CommitPipeline
 from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.nested import NestedCalls
-from goverse_node.runtime.outgoing import NotDelivering, Outgoing
-from goverse_node.runtime.receiving import NoReceipts, ReceiptStore
+from goverse_node.runtime.outgoing import Outgoing
 from goverse_node.runtime.scope import violation
 from goverse_node.runtime.shard_counters import CountersByShard
 from goverse_node.runtime.stats import NodeStats
 from goverse_node.runtime.turn import Turn
-from goverse_node.shard_access import ALL_SHARDS, ShardAccess
+from goverse_node.shard_access import ALL_SHARDS, AllShards, ShardAccess
 
 _IDLE_SWEEP_S = 1.0
 _MEMORY_CHECK_S = 0.1
@@ -84,16 +84,14 @@ class Node:
         """Host the types of ``registry`` over ``store``. The caller opens the store first and closes it afterwards.
 
         ``memory`` returns the used share of the process's memory limit, 0 to 1; objects are passivated near 1.
-        Objects call each other through the link ``calls``; in a cluster the caller replaces it by a router. Reliable
-        calls are delivered by ``outgoing``, which the caller sets; until then, objects cannot send any.
+        Objects call each other through the link ``calls``; in a cluster the caller replaces it by a router. In
+        a cluster the keeper of the shards also opens and closes their outboxes in ``dispatcher``.
         """
         self.registry, self.store = registry, store
-        self.receipts: ReceiptStore = store if isinstance(store, ReceiptStore) else NoReceipts()
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
         self.shard_access = shard_access
         self.calls: Link = self
-        self.outgoing: Outgoing = NotDelivering()
         self.evacuation = Evacuation()
         self.stats, self.nested = NodeStats(), NestedCalls(registry)
         self.shard_counters = CountersByShard()
@@ -101,6 +99,8 @@ class Node:
         self.pipeline = CommitPipeline(
             store, self.stats, batch_max_bytes=bounds.batch_max_bytes, batch_max_s=bounds.batch_max_ms / 1000
         )
+        self.dispatcher = Dispatcher(self, store)
+        self.outgoing: Outgoing = self.dispatcher
         self.activations = _activation_cache(bounds)
         self.deadlines = Deadlines(self.options, self.stats)
         self._reader = Reader(self, self.activations)
@@ -120,6 +120,8 @@ class Node:
         self.contexts = TurnContexts()
         self.deadlines.start(self._loop)
         self.pipeline.start()
+        if isinstance(self.shard_access, AllShards):
+            self.dispatcher.open((0,))
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
         if self._memory_pressure is not None:
             self._check_memory(self._memory_pressure)
@@ -134,8 +136,9 @@ class Node:
             return
         self._draining = True
         self.pipeline.hurry()
+        self.dispatcher.stop_delivering()
         deadline = self.now() + drain_timeout_s
-        await self._until(lambda: not self.stats.inflight, deadline)
+        await self._until(lambda: not self.stats.inflight and self.dispatcher.at_rest, deadline)
         late = Draining(f"the node is shutting down and the call did not end in time; {UNCHANGED}")
         self.deadlines.end_all(known(late, Executed.UNKNOWN))
         await self._until(lambda: not self.deadlines.running, deadline + self.options.cancel_grace_s)
@@ -146,6 +149,7 @@ class Node:
         for timer in (self._idle_sweep, self._memory_check):
             if timer is not None:
                 timer.cancel()
+        self.dispatcher.stop()
         await self.pipeline.stop(self.options.cancel_grace_s)
 
     def _passivate_all(self) -> bool:

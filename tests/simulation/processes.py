@@ -255,7 +255,7 @@ class SimulatedNode(SimulatedProcess):
         undo.push_async_callback(node.stop, DRAIN_S)
         await server.start(self.name)
         undo.push_async_callback(server.drain, DRAIN_S)
-        keeper.start(node.evacuation, LoadMeter(node, Gauges()))
+        keeper.start(node.evacuation, LoadMeter(node, Gauges()), node.dispatcher)
         undo.push_async_callback(keeper.stop)
         self.lives = True
         how = await stop

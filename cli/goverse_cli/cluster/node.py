@@ -125,7 +125,7 @@ def _link_server(
 
 
 def _take_shards(node: Node, keeper: Keeper, undo: AsyncExitStack) -> None:
-    keeper.start(node.evacuation, LoadMeter(node, Resources()))
+    keeper.start(node.evacuation, LoadMeter(node, Resources()), node.dispatcher)
     undo.push_async_callback(keeper.stop)
     calm_collector()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from goverse.errors import Unavailable
 from goverse.model.effects import PendingCall
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
@@ -37,29 +36,3 @@ class Outgoing(Protocol):
     def find(self, sender: ObjectKey, call_id: str) -> PendingCall | None:
         """Return the call with this id among those that ``pending_of`` returns, or None."""
         ...
-
-
-class NotDelivering:
-    """An ``Outgoing`` of a node that only receives reliable calls: its objects cannot send any."""
-
-    def committed(self, record: CommitRecord, commit_seq: int) -> None:
-        """Ignore the record: it settles a call of another node's object."""
-
-    def check_room(self, sender: ObjectKey, count: int) -> None:
-        """Refuse every call.
-
-        Raises:
-            Unavailable: always.
-        """
-        del count
-        raise Unavailable(f"{sender} cannot send a reliable call: its node does not deliver any")
-
-    def pending_of(self, sender: ObjectKey) -> Sequence[PendingCall]:
-        """Return no calls."""
-        del sender
-        return ()
-
-    def find(self, sender: ObjectKey, call_id: str) -> PendingCall | None:
-        """Return None."""
-        del sender, call_id
-        return None

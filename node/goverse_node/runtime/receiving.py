@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 from weakref import WeakValueDictionary
 
-from goverse.errors import CallForgotten, CallVoid, GoverseError, OutOfOrder, Unavailable
+from goverse.errors import CallForgotten, CallVoid, GoverseError, OutOfOrder
 from goverse.limits import DELIVERY_AGE_S_MAX, RECEIPTS_IN_MEMORY
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import Delivery, Receipt
 from goverse.model.replies import decode_reply
+from goverse.ports.store import Store
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.pair import Pair
@@ -32,33 +33,11 @@ from goverse_node.runtime.store_answer import outcome, refusal
 Deliver = Callable[[Call], None]
 
 
-@runtime_checkable
-class ReceiptStore(Protocol):
-    """The part of a store that keeps receipts; see ``goverse.ports.outbox.Outbox``."""
-
-    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt | asyncio.Future[Receipt]:
-        """Return the receipt of a pair; directly if in memory, else as a future."""
-        ...
-
-
-class NoReceipts:
-    """The ``ReceiptStore`` of a node over a store that keeps none: it receives no reliable calls."""
-
-    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt:
-        """Refuse.
-
-        Raises:
-            Unavailable: always.
-        """
-        del sender
-        raise Unavailable(f"{receiver} cannot receive a reliable call: the store of its node keeps no receipts")
-
-
 class ReceivingHost(Protocol):
     """The part of a host that finds receipts and watches the deadlines of waiting calls."""
 
     deadlines: Deadlines
-    receipts: ReceiptStore
+    store: Store
 
 
 class Receipts:
@@ -88,7 +67,7 @@ class Receipts:
                 self._host.deadlines.watch(call)
                 return None
             try:
-                found = self._host.receipts.receipt(self._object, sender)
+                found = self._host.store.receipt(self._object, sender)
             except Exception as error:
                 call.refuse(refusal(error))
                 return None

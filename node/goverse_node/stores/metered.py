@@ -6,13 +6,15 @@ It adds one stack frame per batch and none per call.
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import Receipt
 from goverse.model.records import (
     Change,
     ChangeFilter,
@@ -26,6 +28,7 @@ from goverse.model.records import (
 from goverse.ports.authority import Authority, Holding
 from goverse.ports.census import Census
 from goverse.ports.history import History
+from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome, Store
 from goverse.telemetry.durations import Durations, Errors
 from goverse.telemetry.series import gauge
@@ -105,6 +108,32 @@ class MeteredStore(Collector):
         """Return objects by their hash."""
         with self.durations.measure("within"):
             return await self._store.within(first, last, after=after, limit=limit)
+
+    async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
+        """Return pending calls of senders in ``shards``."""
+        with self.durations.measure("pending"):
+            return await self._store.pending(shards, after=after, limit=limit)
+
+    def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt | Future[Receipt]:
+        """Return the receipt of a pair. Not measured, like :meth:`load`."""
+        return self._store.receipt(receiver, sender)
+
+    async def finished(
+        self, where: CallFilter, *, after: tuple[int, str] | None = None, limit: int
+    ) -> Sequence[FinishedCall]:
+        """Return finished calls."""
+        with self.durations.measure("finished"):
+            return await self._store.finished(where, after=after, limit=limit)
+
+    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+        """Return the finished call with this id."""
+        with self.durations.measure("finished_call"):
+            return await self._store.finished_call(namespace, call_id)
+
+    async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Remove finished calls."""
+        with self.durations.measure("forget_finished"):
+            return await self._store.forget_finished(where, limit=limit)
 
     def health(self) -> StoreHealth:
         """Return the store's health."""

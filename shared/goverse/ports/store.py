@@ -30,6 +30,7 @@ from goverse.model.records import (
     StoredReply,
     StoreHealth,
 )
+from goverse.ports.outbox import Outbox
 
 
 class Conflict(NamedTuple):
@@ -48,8 +49,8 @@ CommitOutcome = int | Conflict
 """The record's ``commit_seq``, or the reason why it failed."""
 
 
-class Store(Protocol):
-    """Durable objects and replies. All methods are called on one event loop."""
+class Store(Outbox, Protocol):
+    """Durable objects, replies and reliable calls. All methods are called on one event loop."""
 
     async def open(self) -> None:
         """Recover the data and start serving.

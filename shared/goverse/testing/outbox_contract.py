@@ -103,7 +103,7 @@ class OutboxContract(ReceiptContract, FinishedContract):
 
     async def test_a_record_with_state_reply_and_effects_keeps_all_of_them(self) -> None:
         async with self.opened() as store:
-            created, _ = await seqs_of(store, [put(SENDER, 0), sends(sent("c_0"))])
+            await seqs_of(store, [put(SENDER, 0), sends(sent("c_0"))])
             (old,) = await pending(store)
             kept = keep(SENDER, 1, "k", self.reply(b"answer"), changes=True)
             several = Effects((sent("c_1"),), settlement(1 << 20), (old.number,), (), (ended(),))
