@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from goverse.model.effects import Effects, FinishedCall, Mark, PendingCall
-from goverse.model.receipts import Receipt, number_of
+from goverse.model.receipts import Delivery, Receipt, Settlement, number_of
 from goverse.model.records import CommitRecord
 from goverse.ports.outbox import CallFilter
-from goverse.testing.outbox_harness import RECEIVER, SENDER, effects, ended, sent, settles
+from goverse.testing.outbox_harness import RECEIVER, SENDER, effects, ended, sent
 from goverse.testing.store_harness import NOW_MS
 from goverse_node.stores.table import Table
 from goverse_node.stores.wal.files import RealFiles
@@ -39,24 +39,37 @@ def replayed(bodies: Sequence[bytes]) -> Table:
     return table
 
 
-def _effects(draw: st.DrawFn, seqs: Sequence[int]) -> Effects:
-    numbers = st.sampled_from([number_of(seq, part) for seq in seqs for part in (0, 1)])
-    some = draw(st.lists(numbers, max_size=3, unique=True))
-    marks = tuple(Mark(number, draw(st.integers(0, 3)), draw(st.sampled_from(["", "x"]))) for number in some)
+def _effects(draw: st.DrawFn, seq: int, last: int) -> Effects:
+    """Draw the effects of the record at ``seq``. They name calls of earlier records, as those of a node do.
+
+    ``last`` is the number of the last call that the object has settled; the record settles the next one, or none.
+    """
+    earlier = [number_of(each, part) for each in range(1, seq) for part in (0, 1)]
+    some = st.lists(st.sampled_from(earlier), max_size=3, unique=True) if earlier else st.just(list[int]())
+    marked, removed = draw(some), draw(some)
+    marks = tuple(Mark(number, draw(st.integers(0, 3)), draw(st.sampled_from(["", "x"]))) for number in marked)
     ends = tuple(ended(sent(f"c_{at}"), finished_ms=NOW_MS + at) for at in draw(st.sets(st.integers(0, 3), max_size=2)))
     calls = tuple(sent(f"c_{at}") for at in range(draw(st.integers(0, 2))))
-    removes = tuple(draw(st.lists(numbers, max_size=3, unique=True)))
-    number = draw(st.one_of(st.none(), numbers))
-    settled = None if number is None else settles(number, head=draw(numbers)).effects
-    return Effects(calls, None if settled is None else settled.settles, removes, marks, ends)
+    number = draw(st.sampled_from([None, *(each for each in earlier if each > last)]))
+    settled = None
+    if number is not None:
+        head = draw(st.sampled_from([each for each in earlier if each <= number]))
+        settled = Settlement(Delivery(SENDER, number, last, head), b"of %d" % number)
+    return Effects(calls, settled, tuple(removed), marks, ends)
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[CommitRecord]:
-    """Draw records of both objects with effects on each other."""
-    count = draw(st.integers(1, 8))
-    keys = draw(st.lists(st.sampled_from([SENDER, RECEIVER]), min_size=count, max_size=count))
-    return [replace(effects(key, SHARD), effects=_effects(draw, range(1, count + 1))) for key in keys]
+    """Draw records of both objects with effects on each other. The first record has position 1."""
+    last = {SENDER: 0, RECEIVER: 0}
+    history: list[CommitRecord] = []
+    for seq in range(1, draw(st.integers(1, 8)) + 1):
+        key = draw(st.sampled_from([SENDER, RECEIVER]))
+        made = _effects(draw, seq, last[key])
+        if made.settles is not None:
+            last[key] = made.settles.delivery.number
+        history.append(replace(effects(key, SHARD), effects=made))
+    return history
 
 
 @pytest.mark.requirement("WAL-2")
@@ -65,8 +78,9 @@ async def test_a_snapshot_and_the_log_after_it_equal_the_log(
     tmp_path_factory: pytest.TempPathFactory, history: list[CommitRecord], cut: int, run_bytes_max: int
 ) -> None:
     table, log = Table(), list[bytes]()
-    for record in history:
-        _, pieces = table.stage([record], len(log) + 1, NOW_MS)
+    for seq, record in enumerate(history, 1):
+        (refused,), pieces = table.stage([record], seq, NOW_MS)
+        assert refused == seq
         table.apply_staged()
         log += pieces[1::2]
     live = await contents(table)
