@@ -4,12 +4,10 @@ A plain function runs immediately, on the stack of its caller. A coroutine gets 
 inspect the current task (timeouts, task groups) and must not find the task of other code.
 
 A method can end in many ways: a result, an exception, ``sys.exit()``, a cancellation, a value of the wrong type. A turn
-reduces each of them to one of two outcomes for ``finished`` of its object: the result as JSON, or a ``GoverseError``.
-No exception of user code leaves a turn, except a ``KeyboardInterrupt`` in tests (``Node.passes_interrupts``).
+reduces them to two: the result as JSON, or a ``GoverseError``. Only a ``KeyboardInterrupt`` in tests leaves a turn.
 
-Readonly and re-entrant turns may run beside other turns of the object, so they are driven step by step. After each
-step, that is, whenever the coroutine suspends, the object's state is compared, so that a change is always attributed to
-the turn that made it.
+Readonly and re-entrant turns may run beside other turns of the object, so they are driven step by step. Whenever the
+coroutine suspends, the object's state is compared, so a change is always attributed to the turn that made it.
 """
 
 from __future__ import annotations

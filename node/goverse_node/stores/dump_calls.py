@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
 
@@ -127,10 +127,10 @@ def parse_receipt(key: ObjectKey, members: dict[str, Any]) -> DumpedReceipt:
     if not isinstance(kept, list):
         raise ValueError("outcomes is not a list")
     outcomes: dict[int, bytes] = {}
-    for each in cast("list[Any]", kept):
-        if not isinstance(each, list) or len(cast("list[Any]", each)) != 3:
+    for each in cast("Sequence[Any]", kept):
+        if not isinstance(each, list) or len(cast("Sequence[Any]", each)) != 3:
             raise ValueError("an outcome is not a position, a place and a text in base64")
-        seq, part, outcome = cast("list[Any]", each)
+        seq, part, outcome = cast("Sequence[Any]", each)
         outcomes[_number([seq, part])] = _bytes(outcome, "outcomes")
     if list(outcomes) != sorted(outcomes) or last not in outcomes or max(outcomes) != last:
         raise ValueError("the outcomes are not in order, or the last one is not that of the receipt")
@@ -157,15 +157,14 @@ def _call(value: Any) -> SentCall:
     members = cast("dict[str, Any]", value)
     if members["on_failure"] not in get_args(OnFailure):
         raise ValueError(f"on_failure is none of {', '.join(get_args(OnFailure))}")
-    checked = {name: _text(members, name) for name in _TEXTS} | {
-        name: _count(members, name, _INT64_MAX) for name in _COUNTS
-    }
+    checked: dict[str, Any] = {name: _text(members, name) for name in _TEXTS}
+    checked |= {name: _count(members, name, _INT64_MAX) for name in _COUNTS}
     receiver, body = _key(members["receiver"], "receiver"), _text(members, "body").encode()
     return SentCall(**{**members, **checked, "receiver": receiver, "body": body})
 
 
 def _key(value: Any, name: str) -> ObjectKey:
-    parts = cast("list[Any]", value) if isinstance(value, list) else []
+    parts: Sequence[Any] = cast("Sequence[Any]", value) if isinstance(value, list) else ()
     if len(parts) != 3 or not all(isinstance(part, str) for part in parts):
         raise ValueError(f"{name} is not a list of namespace, type and id")
     namespace, type_name, object_id = parts
@@ -175,7 +174,7 @@ def _key(value: Any, name: str) -> ObjectKey:
 
 
 def _number(value: Any) -> int:
-    parts = cast("list[Any]", value) if isinstance(value, list) else []
+    parts: Sequence[Any] = cast("Sequence[Any]", value) if isinstance(value, list) else ()
     if len(parts) != 2 or not all(type(part) is int for part in parts):
         raise ValueError("the number of a call is not a position and a place")
     if not 1 <= parts[0] <= _SEQ_MAX or not 0 <= parts[1] < SENDS_MAX:

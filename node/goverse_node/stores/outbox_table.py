@@ -243,8 +243,8 @@ class OutboxTable:
         stored = self._receipts.get(pair)
         if entry[0] == RECEIPT:
             _, low = entries_of.receipt_value(value)
-            outcomes = entries_of.decode_receipt(stored).outcomes if stored is not None else {}
-            kept = {number: each for number, each in outcomes.items() if number >= low}
+            present = entries_of.decode_receipt(stored) if stored is not None else NO_RECEIPT
+            kept = {number: each for number, each in present.outcomes.items() if number >= low}
             self._receipts[pair] = entries_of.begin_receipt(value, kept)
         elif stored is None:
             raise ValueError("an outcome has no receipt")
