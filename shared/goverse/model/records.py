@@ -69,7 +69,8 @@ class CommitRecord:
         at_ms: wall-clock time of the turn, in milliseconds since the epoch.
         idempotency_key: the call's key, or None.
         reply: the reply to store under that key; None without a key.
-        shard: the object's shard; ignored if ``epoch`` is 0.
+        shard: the object's shard. The calls that the record sends, marks or removes are in the outbox of this shard,
+            also if ``epoch`` is 0. Otherwise it is used with an epoch only.
         epoch: the epoch of the claim under which the turn ran, or 0 if no other process can write to the store. A
             record that neither changes the object nor stores a reply nor has effects only checks this epoch.
         fresh_key: a router made the key for this attempt, so a reply can exist under it only if the call was sent
