@@ -43,8 +43,9 @@ def load(
 ) -> None:
     """Load a dump. Either the whole dump is loaded or nothing is.
 
-    Write the dump with `goverse dump --all`. It then includes deleted objects, so that their versions continue, and the
-    stored answers to idempotency keys, so that retries stay safe. Every line is checked before anything is loaded.
+    Write the dump with `goverse dump --all`. It then includes deleted objects, so that their versions continue, the
+    stored answers to idempotency keys, so that retries stay safe, and reliable calls, so that each still takes effect
+    once. Every line is checked before anything is loaded.
 
     Objects keep their states, versions and positions. The change feed starts a new generation. Before you load into a
     cluster, stop its nodes and create the schema with `goverse db migrate`.
@@ -76,7 +77,10 @@ def _into_directory(invocation: Invocation, opened: BinaryIO, into: Path, report
     except RestoreRefused as error:
         raise refused_as_usage(error) from error
     document = {"directory": str(into), "next_seq": str(made.next_seq), **_counts(made.contents)}
-    show(invocation, document, f"loaded {_words(made.contents)}; serve them with --data-dir {into}")
+    parts = [_words(made.contents)]
+    if made.contents.calls:
+        parts.append(_calls(made.contents))
+    show(invocation, document, f"loaded {', and '.join(parts)}; serve them with --data-dir {into}")
 
 
 def _into_database(
@@ -95,8 +99,11 @@ def _into_database(
 
     made = with_connection(invocation, dsn, work)
     document = {"commit_seq": str(made.commit_seq), "replies_left_out": made.replies_left_out, **_counts(made.contents)}
-    out = f" ({made.replies_left_out} of them had expired and were left out)" if made.replies_left_out else ""
-    show(invocation, document, f"loaded {_words(made.contents)}{out} into the database; you can start the nodes")
+    document["calls_left_out"] = made.calls_left_out
+    parts = [_words(made.contents) + _left_out(made.replies_left_out)]
+    if made.contents.calls:
+        parts.append(_calls(made.contents) + _left_out(made.calls_left_out))
+    show(invocation, document, f"loaded {', and '.join(parts)} into the database; you can start the nodes")
 
 
 def _dump(file: str) -> AbstractContextManager[BinaryIO]:
@@ -140,6 +147,9 @@ def _counts(contents: Contents) -> dict[str, int]:
         "deleted": contents.tombstones,
         "replies": contents.replies,
         "floors": contents.floors,
+        "pending_calls": contents.pending,
+        "receipts": contents.receipts,
+        "finished_calls": contents.finished,
     }
 
 
@@ -148,3 +158,12 @@ def _words(contents: Contents) -> str:
         f"{contents.objects} objects, {contents.tombstones} deleted objects and {contents.replies} stored answers to "
         "idempotency keys"
     )
+
+
+def _calls(contents: Contents) -> str:
+    pending, receipts, finished = contents.pending, contents.receipts, contents.finished
+    return f"{pending} pending reliable calls, {receipts} receipts and {finished} finished calls"
+
+
+def _left_out(count: int) -> str:
+    return f" ({count} of them had expired and were left out)" if count else ""

@@ -100,8 +100,7 @@ class Contents:
     """Counts of a dump's contents, collected while it is checked.
 
     Attributes:
-        objects, tombstones, replies, floors: the number of each.
-        calls: the number of pending calls, receipts and finished calls.
+        objects, tombstones, replies, floors, pending, receipts, finished: the number of each.
         last_seq: the highest position.
         last_ms: the time at which the newest object was written.
     """
@@ -110,10 +109,17 @@ class Contents:
     tombstones: int = 0
     replies: int = 0
     floors: int = 0
-    calls: int = 0
+    pending: int = 0
+    receipts: int = 0
+    finished: int = 0
     last_seq: int = 0
     last_ms: int = 0
     _names: set[bytes] = field(default_factory=set[bytes])
+
+    @property
+    def calls(self) -> int:
+        """The number of lines about reliable calls."""
+        return self.pending + self.receipts + self.finished
 
     def add(self, dumped: Dumped) -> None:
         """Count the contents of one line.
@@ -125,17 +131,7 @@ class Contents:
         if name in self._names:
             raise ValueError("an earlier line has the same name")
         self._names.add(name)
-        match dumped:
-            case DumpedObject(state=None):
-                self.tombstones += 1
-            case DumpedObject():
-                self.objects += 1
-            case DumpedReply():
-                self.replies += 1
-            case DumpedFloor():
-                self.floors += 1
-            case PendingCall() | DumpedReceipt() | FinishedCall():
-                self.calls += 1
+        self._count(dumped)
         if isinstance(dumped, DumpedObject):
             self.last_seq = max(self.last_seq, dumped.commit_seq)
             self.last_ms = max(self.last_ms, dumped.modified_ms)
@@ -145,6 +141,23 @@ class Contents:
             self.last_seq = max(self.last_seq, place_of(dumped.number)[0])
         elif isinstance(dumped, DumpedReceipt):
             self.last_seq = max(self.last_seq, place_of(dumped.receipt.last)[0])
+
+    def _count(self, dumped: Dumped) -> None:
+        match dumped:
+            case DumpedObject(state=None):
+                self.tombstones += 1
+            case DumpedObject():
+                self.objects += 1
+            case DumpedReply():
+                self.replies += 1
+            case DumpedFloor():
+                self.floors += 1
+            case PendingCall():
+                self.pending += 1
+            case DumpedReceipt():
+                self.receipts += 1
+            case FinishedCall():
+                self.finished += 1
 
 
 def read(lines: Iterable[bytes]) -> Iterator[Dumped]:

@@ -305,7 +305,7 @@ CREATE FUNCTION goverse.shard_at(p_hash bigint, p_shards integer) RETURNS intege
 $$;
 
 CREATE FUNCTION goverse.place_outbox() RETURNS trigger LANGUAGE plpgsql AS $$
--- The number of shards was changed.
+-- The number of shards was changed, or the first node wrote it after calls were loaded.
 BEGIN
     UPDATE goverse.outbox SET shard = goverse.shard_at(hash, NEW.shards);
     RETURN NULL;
@@ -313,6 +313,7 @@ END
 $$;
 CREATE TRIGGER place_outbox AFTER UPDATE OF shards ON goverse.cluster
     FOR EACH ROW WHEN (OLD.shards <> NEW.shards) EXECUTE FUNCTION goverse.place_outbox();
+CREATE TRIGGER place_loaded_outbox AFTER INSERT ON goverse.cluster FOR EACH ROW EXECUTE FUNCTION goverse.place_outbox();
 
 -- The functions of 0001 for daily partitions, for finished calls as well.
 
