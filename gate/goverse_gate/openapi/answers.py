@@ -15,7 +15,8 @@ from goverse_gate.problems import PROBLEM_TYPE_PREFIX, STATUS, title_of
 
 Responses = dict[str, Any]
 
-# The error codes of each operation, besides those of the application
+# The error codes of each operation, besides those of the application. Deliveries of reliable calls are answered between
+# nodes only, so call_void, call_forgotten and out_of_order are not among them.
 REQUEST_ERRORS: Final = ("malformed_request", "access_denied", "unknown_type", "overloaded", "internal_error")
 MOMENT_ERRORS: Final = ("unavailable", "draining", "store_failed", "timeout")
 BODY_ERRORS: Final = ("too_large", "invalid_arguments", "unsupported_media_type", "unsupported_transfer_encoding")
@@ -32,6 +33,7 @@ CALL_ERRORS: Final = (
     "version_mismatch",
     "deadlock",
     "reentrancy_conflict",
+    "call_id_mismatch",
     "method_failed",
     "readonly_violation",
     "state_invalid",
@@ -47,6 +49,7 @@ CREATE_ERRORS: Final = (
     "version_mismatch",
     "deadlock",
     "reentrancy_conflict",
+    "call_id_mismatch",
     "method_failed",
     "state_invalid",
     "state_not_storable",
@@ -59,7 +62,15 @@ READ_ERRORS: Final = (
     "method_failed",
     "state_invalid",
 )
-DELETE_ERRORS: Final = (*READ_ERRORS, *KEY_ERRORS, "object_exists", "too_large", "deadlock", "reentrancy_conflict")
+DELETE_ERRORS: Final = (
+    *READ_ERRORS,
+    *KEY_ERRORS,
+    "object_exists",
+    "too_large",
+    "deadlock",
+    "reentrancy_conflict",
+    "call_id_mismatch",
+)
 PAGE_ERRORS: Final = ("malformed_request", "access_denied", "internal_error")
 LIST_ERRORS: Final = (*REQUEST_ERRORS, *MOMENT_ERRORS)
 

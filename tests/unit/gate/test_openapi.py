@@ -74,6 +74,20 @@ def test_business_errors_are_documented_by_status(document: dict[str, Any]) -> N
     assert "402" not in document["paths"]["/objects/Counter/{id}/call/increment"]["post"]["responses"]
 
 
+def test_a_mistaken_call_id_is_documented_where_turns_can_send(document: dict[str, Any]) -> None:
+    def conflicts(operation: dict[str, Any]) -> str:
+        return resolved(document, operation["responses"].get("409", {"description": ""}))["description"]
+
+    paths = document["paths"]
+    called, one = paths["/objects/Room/{id}/call/say"]["post"], paths["/objects/Room/{id}"]
+    for operation in (called, paths["/objects/Room"]["post"], one["put"], one["delete"]):
+        assert "`call_id_mismatch`" in conflicts(operation)
+    assert "`call_id_mismatch`" not in conflicts(one["get"])
+    text = json.dumps(document)
+    for code in ("call_void", "call_forgotten", "out_of_order"):
+        assert code not in text, "only the sender of a delivery gets it"
+
+
 def test_operation_ids_are_short_and_unique_even_for_methods_named_like_operations(document: dict[str, Any]) -> None:
     ids = [
         operation["operationId"]
