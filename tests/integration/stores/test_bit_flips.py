@@ -1,18 +1,23 @@
 """After one flipped bit, a store either recovers everything acknowledged or refuses with file and offset."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from goverse.errors import DataDamaged, DataNewer, StoreError
+from goverse.model.effects import Effects, Mark
+from goverse.testing.outbox_harness import ended, sends, sent, settlement
 from goverse_node.stores.wal.admin import verify
 from goverse_node.stores.wal.restore import restore
 from goverse_node.stores.wal.segment import RECORDS_AT, SLOTS
 from goverse_node.stores.wal.store import WalStore
 from tests.integration.stores.disk import UnsyncedFiles
 from tests.integration.stores.samples import (
+    call,
     call_many,
     calls_seen,
+    committed,
     files_of,
     filled,
     opened,
@@ -115,6 +120,25 @@ async def test_every_bit_of_a_header_and_a_record_counts(tmp_path: Path, step: i
             path.unlink()
         write_files(directory, {**content, name: flipped(content[name], at, at % 8)})
         assert await survives(directory, 1), f"a flip at {at} hurts no record"
+
+
+@pytest.mark.requirement("WAL-1", "WAL-2", "DUR-3")
+@pytest.mark.parametrize("step", forms(quick=53, system=1))
+@pytest.mark.parametrize("file", ["log", "snapshot"])
+async def test_every_bit_of_records_with_effects_counts(tmp_path: Path, step: int, file: str) -> None:
+    async with opened(tmp_path / "source") as store:
+        everything = Effects((sent("c_2"),), settlement(7), (), (Mark(1 << 14, 1, "x"),), (ended(),))
+        await committed(store, [sends(sent("c_1")), replace(call("c1", 0, "k"), effects=everything)])
+        if file == "snapshot":
+            await store.snapshot()
+            await store.trim()
+    content = files_of(tmp_path / "source")
+    (name,) = (name for name in content if name.endswith(".wal" if file == "log" else ".snap"))
+    directory = tmp_path / "flipped"
+    for at in range(RECORDS_AT if file == "log" else 0, len(content[name]), step):
+        for bit in range(8):
+            write_files(directory, {**content, name: flipped(content[name], at, bit)})
+            assert not await survives(directory, 1)
 
 
 @pytest.mark.requirement("WAL-1", "WAL-2")
