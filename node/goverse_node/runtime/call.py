@@ -182,6 +182,19 @@ class Call:
         self.answer(Reply(problem=Problem.of(error, self.request.request_id)))
 
 
+def origin_of(request: Request, reliable: Pair | Effects | None) -> str | None:
+    """Return the key from which the idempotency keys of nested calls are derived, or None.
+
+    It is the same in every attempt: the idempotency key of the call, or the number of the reliable call that the turn
+    runs or concludes. A client's key has no null character.
+    """
+    if request.delivery is not None:
+        return "\x00".join(("delivery", *request.delivery.sender, str(request.delivery.number)))
+    if isinstance(reliable, Effects) and reliable.removes:
+        return "\x00".join(("outcome", *map(str, reliable.removes)))
+    return request.idempotency_key
+
+
 def _deliver(waiter: Waiter, reply: Reply) -> None:
     """Deliver a reply. An exception in a waiter is logged, so that followers and other turns get their replies."""
     try:

@@ -17,7 +17,7 @@ from inspect import CORO_CREATED, getcoroutinestate
 from time import perf_counter
 from typing import Any, Protocol
 
-from goverse.errors import CallIdMismatch, Deadlock, GoverseError, ReadonlyViolation, Timeout, TooLarge
+from goverse.errors import CallIdMismatch, Deadlock, GoverseError, MethodFailed, ReadonlyViolation, Timeout, TooLarge
 from goverse.limits import CHAIN_LENGTH_MAX, STATE_BYTES_MAX
 from goverse.model.effects import PendingCall, SentCall, same_content
 from goverse.model.frames import Operation, Problem, Reply, Request
@@ -100,15 +100,17 @@ class CallingTurn(Protocol):
         ...
 
 
-def forgotten(unawaited: Iterable[tuple[str, Coroutine[Any, Any, Any]]]) -> str:
-    """Return the names of the calls that were made but never run; calls that were cancelled are not among them."""
+def forgotten(caller: str, unawaited: Iterable[tuple[str, Coroutine[Any, Any, Any]]]) -> MethodFailed | None:
+    """Return the error of a turn that made calls which never ran, or None; calls that were cancelled do not count."""
     made = [(name, call) for name, call in unawaited if getcoroutinestate(call) == CORO_CREATED]
-    if made:
-        scheduled = {task.get_coro() for task in asyncio.all_tasks()}
-        for _, call in made:
-            if call not in scheduled:  # Python would warn about it when it is collected
-                call.close()
-    return ", ".join(dict.fromkeys(name for name, _ in made))
+    if not made:
+        return None
+    scheduled = {task.get_coro() for task in asyncio.all_tasks()}
+    for _, call in made:
+        if call not in scheduled:  # Python would warn about it when it is collected
+            call.close()
+    names = ", ".join(dict.fromkeys(name for name, _ in made))
+    return MethodFailed(f"{caller} called {names} without await, so the call was not made; write await")
 
 
 class Scope:

@@ -24,7 +24,6 @@ from typing import Any, Final, Protocol
 from weakref import ref
 
 from goverse.errors import GoverseError, MethodFailed, StateInvalid, Timeout, TooLarge, TryAgain
-from goverse.model.effects import Effects
 from goverse.model.frames import Request
 from goverse.model.keys import ObjectKey
 from goverse.model.trace_context import child_of, is_sampled, span_id, trace_id
@@ -33,7 +32,7 @@ from goverse.objects.creation import NO_ARGUMENTS
 from goverse.objects.declaration import HOOKS
 from goverse.objects.spec import MethodSpec, TypeSpec
 from goverse_node.options import NodeOptions
-from goverse_node.runtime.call import Call
+from goverse_node.runtime.call import Call, origin_of
 from goverse_node.runtime.group_commit import UNCHANGED
 from goverse_node.runtime.groups import single
 from goverse_node.runtime.method_errors import log_wrong_result, public_error
@@ -218,18 +217,8 @@ class Turn:
 
     @property
     def origin(self) -> str | None:
-        """The key from which the idempotency keys of nested calls are derived, or None.
-
-        It is the same in every attempt: the idempotency key of the call, or the number of the reliable call that the
-        turn runs or concludes. A client's key has no null character.
-        """
-        request = self.request
-        if request.delivery is not None:
-            return "\x00".join(("delivery", *request.delivery.sender, str(request.delivery.number)))
-        reliable = None if self.call is None else self.call.reliable
-        if isinstance(reliable, Effects) and reliable.removes:
-            return "\x00".join(("outcome", *map(str, reliable.removes)))
-        return request.idempotency_key
+        """The key from which the idempotency keys of nested calls are derived, the same in every attempt, or None."""
+        return origin_of(self.request, None if self.call is None else self.call.reliable)
 
     def log_fields(self) -> dict[str, str | int]:
         """Return the log fields that locate this turn. The shard is included only if shards have owners (epoch > 0)."""
@@ -420,10 +409,7 @@ class Turn:
         assert self.method is not None
         if mark() is not None:
             self.activation.state.left_behind(self, mark)
-        if self.unawaited and (names := forgotten(self.unawaited)):
-            error = MethodFailed(
-                f"{self.full_name} called {names} without await, so the call was not made; write await"
-            )
+        if self.unawaited and (error := forgotten(self.full_name, self.unawaited)):
             self.log_broken_rule(error)
             self._end(b"", self._public_error(error))
             return
