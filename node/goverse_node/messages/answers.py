@@ -29,9 +29,12 @@ class Answer(Enum):
 CALL_VOID: Final = "call_void"
 """The code of the outcome of a call that was settled without running it."""
 
+CALL_FORGOTTEN: Final = "call_forgotten"
+"""The code of the answer to a repeated delivery whose outcome the sender has committed."""
+
 ANSWERS: Final[Mapping[str, Answer]] = {
     "call_void": Answer.FAILED,  # an outcome; without a receipt it means nothing
-    "call_forgotten": Answer.FAILED,  # likewise
+    "call_forgotten": Answer.REFUSED,  # see ``meaning_of``
     "out_of_order": Answer.REFUSED,
     "try_again": Answer.REFUSED,
     "overloaded": Answer.REFUSED,
@@ -89,10 +92,15 @@ _STATES: Final[Mapping[Void, CallState]] = {
 
 
 def meaning_of(reply: Reply) -> Answer:
-    """Return what the answer to a delivery means."""
+    """Return what the answer to a delivery means.
+
+    ``call_forgotten`` is no outcome. The receiver drops one only after the sender has committed it, so the sender's
+    shard has another owner, and this node will close it.
+    """
     problem = reply.problem
     if reply.settled:
-        return Answer.SETTLED
+        forgotten = problem is not None and problem.code == CALL_FORGOTTEN and problem.status is None
+        return Answer.REFUSED if forgotten else Answer.SETTLED
     if problem is None or problem.status is not None:
         return Answer.FAILED  # a node of an earlier release ran it as a plain call; it has no receipt
     if problem.code == "unavailable" and problem.executed is Executed.UNKNOWN:

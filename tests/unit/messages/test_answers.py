@@ -25,6 +25,8 @@ def test_every_error_code_of_goverse_has_a_meaning() -> None:
     [
         (Reply(b"1", settled=True), Answer.SETTLED),
         (Reply(problem=Problem("sold_out", "", status=409), settled=True), Answer.SETTLED),
+        (Reply(problem=Problem("call_forgotten", ""), settled=True), Answer.REFUSED),
+        (Reply(problem=Problem("call_forgotten", "", status=410), settled=True), Answer.SETTLED),
         (Reply(b"1"), Answer.FAILED),
         (Reply(problem=Problem("invalid_arguments", "", status=409)), Answer.FAILED),
         (Reply(problem=Problem("overloaded", "")), Answer.REFUSED),

@@ -245,7 +245,10 @@ class TownHost:
             return refusal("out_of_order")
         if verdict is Verdict.DUPLICATE:
             kept = receipt.outcome_of(delivery)
-            assert kept is not None, "the sender still needs this outcome"
+            if kept is None:
+                stale = self is not town.host or delivery.number not in self.dispatcher.outboxes.entries
+                assert stale, "the sender still needs this outcome"
+                return replace(refusal("call_forgotten"), settled=True)
             return replace(decode_reply(kept, 0), settled=True) if kept else replace(refusal("call_void"), settled=True)
         reply = refusal("call_void") if delivery.void else town.behaviour(request)
         if reply is None:
@@ -266,6 +269,8 @@ class TownHost:
 
     async def _conclude(self, request: Request, effects: Effects) -> Reply:
         await asyncio.sleep(self.town.chance.random() * self.town.delay_s)
+        problem = orjson.loads(request.body)["outcome"].get("problem")
+        assert problem is None or problem["code"] != "call_forgotten", "a stale sender takes that for an outcome"
         reply = self.town.then(request)
         assert reply is not None
         if reply.problem is not None:
@@ -333,7 +338,6 @@ class Town:
 
     def restart(self) -> None:
         """Kill the node and start another one. The old one is fenced, and works on until it notices."""
-        self.host.dispatcher.stop()
         self._earlier.append(self.host)
         self.host = TownHost(self, self.options)
         self.open()
