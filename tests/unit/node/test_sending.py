@@ -48,7 +48,7 @@ class Sender(Object):
     sent: int = 0
 
     @call
-    def send(self, to: str = "r", call_id: str = "") -> str:
+    def send_one(self, to: str = "r", call_id: str = "") -> str:
         self.sent += 1
         return send(to, call_id).id
 
@@ -99,7 +99,7 @@ class Sender(Object):
         return [each.call.id for each in turn().pending_calls() if each.call.id == kept.id]
 
     @call
-    def cancel(self, call_id: str) -> bool:
+    def take_back(self, call_id: str) -> bool:
         return turn().cancel_call(call_id)
 
     @call(readonly=True)
@@ -199,6 +199,7 @@ async def sending(*classes: type[Any], room: int = 10_000, **options: Any) -> As
     async with bench(*classes, Receiver, **options) as b:
         b.__class__ = Sending
         assert isinstance(b, Sending)
+        b.node.dispatcher.close((0,))
         b.node.outgoing = b.outgoing = RecordedOutgoing(room)
         yield b
 
@@ -207,7 +208,7 @@ async def sending(*classes: type[Any], room: int = 10_000, **options: Any) -> As
 async def test_a_call_leaves_with_the_commit_of_the_turn_and_not_earlier() -> None:
     async with sending(Sender) as b:
         b.store.hold()
-        reply = b.call(Sender, "s", "send", {"to": "r"})
+        reply = b.call(Sender, "s", "send_one", {"to": "r"})
         await until(lambda: b.store.arrived == 1)
         assert (b.sent, reply.done()) == ([], False)
         b.store.release()
@@ -223,7 +224,7 @@ async def test_a_call_leaves_with_the_commit_of_the_turn_and_not_earlier() -> No
 @pytest.mark.requirement("DUR-3")
 async def test_a_turn_that_only_sends_is_committed_and_does_not_raise_the_version() -> None:
     async with sending(Sender) as b:
-        assert code(await b.call(Sender, "s", "send", {"to": "first"})) == ""
+        assert code(await b.call(Sender, "s", "send_one", {"to": "first"})) == ""
         reply = await b.call(Sender, "s", "only_send", {"to": "second"})
         assert (code(reply), reply.version, b.sent) == ("", 1, ["first", "second"])
         _, record = b.store.durable[-1]
@@ -234,7 +235,7 @@ async def test_a_call_carries_what_follows_from_the_turn_that_sends_it() -> None
     async with sending(Sender) as b:
         sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         await b.call(
-            Sender, "s", "send", request_id="r-7", caller=identified("ann"), traceparent=sampled, tracestate="v=1"
+            Sender, "s", "send_one", request_id="r-7", caller=identified("ann"), traceparent=sampled, tracestate="v=1"
         )
         [pending] = b.outgoing.pending_of(key_of(Sender, "s"))
         sent = pending.call
@@ -248,10 +249,10 @@ async def test_a_call_carries_what_follows_from_the_turn_that_sends_it() -> None
 @pytest.mark.parametrize("method", ["send_and_refuse", "send_and_fail", "send_in_reader", "send_unknown"])
 async def test_a_turn_that_fails_sends_nothing(method: str) -> None:
     async with sending(Sender) as b:
-        assert code(await b.call(Sender, "s", "send", {"to": "first"})) == ""
+        assert code(await b.call(Sender, "s", "send_one", {"to": "first"})) == ""
         for key in (None, "k"):
             assert code(await b.call(Sender, "s", method, idempotency_key=key)) != ""
-        assert code(await b.call(Sender, "s", "send", {"to": "last"})) == ""
+        assert code(await b.call(Sender, "s", "send_one", {"to": "last"})) == ""
         assert b.sent == ["first", "last"]
 
 
@@ -259,14 +260,14 @@ async def test_a_turn_that_fails_sends_nothing(method: str) -> None:
 async def test_a_turn_that_ends_after_its_deadline_sends_nothing(meeting: Meeting) -> None:
     async with sending(Sender) as b:
         assert code(await b.call(Sender, "s", "send_and_wait", timeout_s=0.05)) == "timeout"
-        assert code(await b.call(Sender, "s", "send", {"to": "last"})) == ""
+        assert code(await b.call(Sender, "s", "send_one", {"to": "last"})) == ""
         assert b.sent == ["last"]
 
 
 @pytest.mark.requirement("DUR-3")
 async def test_a_commit_that_fails_sends_nothing() -> None:
     async with sending(Sender) as b:
-        assert code(await b.call(Sender, "s", "send", {"to": "first"})) == ""
+        assert code(await b.call(Sender, "s", "send_one", {"to": "first"})) == ""
         b.store.fail(Unavailable("the disk is full"))
         assert code(await b.call(Sender, "s", "only_send", {"to": "lost"})) == "unavailable"
         b.store.refuse(lambda record: True)
@@ -278,7 +279,7 @@ async def test_a_commit_that_fails_sends_nothing() -> None:
 @pytest.mark.requirement("DUR-3")
 async def test_calls_that_are_queued_behind_a_failed_commit_are_not_sent() -> None:
     async with sending(Sender) as b:
-        assert code(await b.call(Sender, "s", "send", {"to": "first"})) == ""
+        assert code(await b.call(Sender, "s", "send_one", {"to": "first"})) == ""
         b.store.hold()
         b.store.fail(Unavailable("the disk is full"))
         lost = b.call(Sender, "s", "only_send", {"to": "lost"})
@@ -290,7 +291,7 @@ async def test_calls_that_are_queued_behind_a_failed_commit_are_not_sent() -> No
 
 
 @pytest.mark.requirement("DUR-3", "DUR-2")
-@pytest.mark.parametrize("method", ["send", "only_send"])
+@pytest.mark.parametrize("method", ["send_one", "only_send"])
 async def test_a_keyed_call_that_is_repeated_does_not_send_again(method: str) -> None:
     async with sending(Sender) as b:
         replies = [await b.call(Sender, "s", method, idempotency_key="k") for _ in range(2)]
@@ -410,10 +411,10 @@ async def test_a_call_that_is_cancelled_in_the_turn_that_sends_it_was_never_sent
 @pytest.mark.requirement("DUR-3")
 async def test_a_durable_call_is_cancelled_by_a_mark_in_the_commit_of_the_turn() -> None:
     async with sending(Sender) as b:
-        await b.call(Sender, "s", "send", {"call_id": "c"})
+        await b.call(Sender, "s", "send_one", {"call_id": "c"})
         [pending] = b.outgoing.pending_of(key_of(Sender, "s"))
         b.store.hold()
-        replies = [b.call(Sender, "s", "cancel", {"call_id": "c"}) for _ in range(2)]
+        replies = [b.call(Sender, "s", "take_back", {"call_id": "c"}) for _ in range(2)]
         b.store.release()
         assert [value(await each) for each in replies] == [True, False]
         _, record = b.store.durable[-1]
@@ -421,20 +422,20 @@ async def test_a_durable_call_is_cancelled_by_a_mark_in_the_commit_of_the_turn()
         assert record.effects.marks == (Mark(pending.number, 0, "cancelled"),)
         assert (record.expected, record.version) == (1, 1) != (ANY_VERSION, ANY_VERSION)
         assert value(await b.call(Sender, "s", "pending")) == [["c", "cancelled"]]
-        assert value(await b.call(Sender, "s", "cancel", {"call_id": "c"})) is False
-        assert value(await b.call(Sender, "s", "cancel", {"call_id": "unknown"})) is False
+        assert value(await b.call(Sender, "s", "take_back", {"call_id": "c"})) is False
+        assert value(await b.call(Sender, "s", "take_back", {"call_id": "unknown"})) is False
 
 
 @pytest.mark.requirement("DUR-3")
 async def test_a_call_whose_commit_is_queued_can_be_cancelled() -> None:
     async with sending(Sender) as b:
-        await b.call(Sender, "s", "send", {"call_id": "first"})
+        await b.call(Sender, "s", "send_one", {"call_id": "first"})
         b.store.hold()
-        blocked = b.call(Sender, "another", "send")
+        blocked = b.call(Sender, "another", "send_one")
         await until(lambda: b.store.arrived == 2)
         sent = b.call(Sender, "s", "only_send", {"call_id": "c"})
-        cancelled = [b.call(Sender, "s", "cancel", {"call_id": "c"}) for _ in range(2)]
-        after = b.call(Sender, "s", "send", {"call_id": "last"})
+        cancelled = [b.call(Sender, "s", "take_back", {"call_id": "c"}) for _ in range(2)]
+        after = b.call(Sender, "s", "send_one", {"call_id": "last"})
         b.store.release()
         assert [code(await each) for each in (blocked, sent, after)] == [""] * 3
         assert [value(await each) for each in cancelled] == [True, False]
@@ -448,12 +449,12 @@ async def test_a_call_whose_commit_is_queued_can_be_cancelled() -> None:
 @pytest.mark.requirement("DUR-3")
 async def test_a_cancellation_of_a_call_whose_commit_fails_fails_too() -> None:
     async with sending(Sender) as b:
-        await b.call(Sender, "s", "send", {"call_id": "first"})
+        await b.call(Sender, "s", "send_one", {"call_id": "first"})
         b.store.hold()
-        blocked = b.call(Sender, "another", "send")
+        blocked = b.call(Sender, "another", "send_one")
         await until(lambda: b.store.arrived == 2)
         sent = b.call(Sender, "s", "only_send", {"call_id": "c"})
-        cancelled = b.call(Sender, "s", "cancel", {"call_id": "c"})
+        cancelled = b.call(Sender, "s", "take_back", {"call_id": "c"})
         b.store.refuse(lambda record: False)
         b.store.refuse(lambda record: record.key.id == "s")
         b.store.release()
@@ -468,13 +469,5 @@ async def test_a_reply_is_delivered_even_if_the_service_of_deliveries_fails(capl
 
     async with sending(Sender) as b:
         b.node.outgoing = Broken()
-        assert code(await b.call(Sender, "s", "send")) == ""
+        assert code(await b.call(Sender, "s", "send_one")) == ""
         assert "error while noting the reliable calls of a commit" in caplog.text
-
-
-async def test_a_node_without_a_service_of_deliveries_refuses_to_send() -> None:
-    async with bench(Sender, Receiver) as b:
-        refused = problem(await b.call(Sender, "s", "send"))
-        assert (refused.code, "does not deliver any" in refused.detail) == ("unavailable", True)
-        assert value(await b.call(Sender, "s", "pending")) == []
-        assert value(await b.call(Sender, "s", "cancel", {"call_id": "c"})) is False
