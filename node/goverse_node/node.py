@@ -122,6 +122,7 @@ class Node:
         self.pipeline.start()
         if isinstance(self.shard_access, AllShards):
             self.dispatcher.open((0,))
+            await self.dispatcher.loaded()  # until then, objects cannot look at what they have sent
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
         if self._memory_pressure is not None:
             self._check_memory(self._memory_pressure)

@@ -28,6 +28,7 @@ class Alarm:
         self._order = count()
         self._timer: asyncio.TimerHandle | None = None
         self._rings_ms = 0
+        self._stopped = False
 
     def now_ms(self) -> int:
         """Return the running time."""
@@ -39,12 +40,15 @@ class Alarm:
 
     def set(self, at_ms: int, action: Callable[[], None]) -> None:
         """Call ``action`` at ``at_ms``, or in the next iteration of the event loop if that has passed."""
+        if self._stopped:
+            return
         heapq.heappush(self._actions, (at_ms, next(self._order), action))
         if self._timer is None or at_ms < self._rings_ms:
             self._set_timer()
 
     def stop(self) -> None:
-        """Forget all actions."""
+        """Forget all actions, and accept no further ones."""
+        self._stopped = True
         self._actions.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -95,6 +95,10 @@ class Dispatcher:
             opened[shard] = self.outboxes.shards[shard] = Shard()
         self._loading.start(opened, self.outboxes.shards)
 
+    async def loaded(self) -> None:
+        """Wait until all outboxes that are being read have been read."""
+        await self._loading.finished()
+
     def close(self, shards: Collection[int]) -> None:
         """Start no further delivery from ``shards``, and forget their calls: another node will deliver them."""
         for shard in shards:
@@ -111,7 +115,8 @@ class Dispatcher:
         return not self.deliveries.on_their_way and self._endings.idle()
 
     def stop(self) -> None:
-        """Stop all timers and tasks."""
+        """Stop all timers and tasks. What an answer or a commit still reports has no further consequence."""
+        self.deliveries.stop()
         self.alarm.stop()
         self._loading.stop()
 

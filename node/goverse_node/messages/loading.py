@@ -43,6 +43,11 @@ class Loading:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(served), name="goverse-outboxes")
 
+    async def finished(self) -> None:
+        """Wait until nothing is being read."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
     def stop(self) -> None:
         """Stop reading."""
         self._groups.clear()
