@@ -159,8 +159,8 @@ def _call(value: Any) -> SentCall:
         raise ValueError(f"on_failure is none of {', '.join(get_args(OnFailure))}")
     checked: dict[str, Any] = {name: _text(members, name) for name in _TEXTS}
     checked |= {name: _count(members, name, _INT64_MAX) for name in _COUNTS}
-    receiver, body = _key(members["receiver"], "receiver"), _text(members, "body").encode()
-    return SentCall(**{**members, **checked, "receiver": receiver, "body": body})
+    checked["receiver"], checked["body"] = _key(members["receiver"], "receiver"), _text(members, "body").encode()
+    return SentCall(**{**members, **checked})
 
 
 def _key(value: Any, name: str) -> ObjectKey:

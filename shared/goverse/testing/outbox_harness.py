@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from goverse.model.effects import ANY_VERSION, CallState, Effects, FinishedCall, PendingCall, SentCall
 from goverse.model.keys import ObjectKey
@@ -29,16 +28,6 @@ class OutboxHarness(StoreHarness):
     def make_store(self) -> OutboxStore:
         """Return a store that is not open yet, with ``self.clock`` and with data of its own."""
         raise NotImplementedError
-
-    async def restart(self, store: CompleteStore) -> OutboxStore:
-        """Return the store as a new process would open it; by default, close and open the same store."""
-        return cast("OutboxStore", await super().restart(store))
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[OutboxStore, None]:
-        """Provide an open store; close it at the end."""
-        async with super().opened() as store:
-            yield cast("OutboxStore", store)
 
 
 def sent(call_id: str = "c_1", *, receiver: ObjectKey = RECEIVER, **further: Any) -> SentCall:

@@ -76,7 +76,7 @@ def test_business_errors_are_documented_by_status(document: dict[str, Any]) -> N
 
 def test_a_mistaken_call_id_is_documented_where_turns_can_send(document: dict[str, Any]) -> None:
     def conflicts(operation: dict[str, Any]) -> str:
-        return resolved(document, operation["responses"].get("409", {"description": ""}))["description"]
+        return str(resolved(document, operation["responses"].get("409", {"description": ""}))["description"])
 
     paths = document["paths"]
     called, one = paths["/objects/Room/{id}/call/say"]["post"], paths["/objects/Room/{id}"]
