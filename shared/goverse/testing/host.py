@@ -7,6 +7,7 @@ behave as in production. The node is imported by name when a host starts, becaus
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -31,6 +32,9 @@ from goverse.testing.checks import check_class, check_count, check_flag, check_s
 from goverse.testing.faults import Delay, Fault, Faults, FaultyLink, LostAnswer
 
 T = TypeVar("T")
+
+_POLL_S = 0.001
+_STUCK_SHOWN = 10
 
 
 class ObjectHost:
@@ -170,6 +174,26 @@ class ObjectHost:
             if activation.idle:
                 activation.close()
         await node.settled()
+
+    async def deliver(self) -> None:
+        """Wait until the reliable calls that are pending have ended, and those that they send. Delayed calls stay.
+
+        Raises:
+            GoverseError: the host is not running, or calls were still pending after ``timeout_s``. The message says
+                which ones, and why they wait.
+        """
+        node = self._running()
+        outboxes, end = node.dispatcher.outboxes, node.now() + self._timeout_s
+        while len(outboxes.entries) > outboxes.delayed:
+            if node.now() >= end:
+                raise GoverseError(self._stuck(node))
+            await asyncio.sleep(_POLL_S)
+
+    def _stuck(self, node: Any) -> str:
+        operating = import_module("goverse_node.messages.operating")
+        reads = operating.Operating(node.dispatcher, self._store, str, node.clock.wall_ms)
+        stuck = [each for each in reads.list(limit=_STUCK_SHOWN) if not each.waits_for.startswith("due in")]
+        return f"reliable calls are still pending after {self._timeout_s:g} s: " + "; ".join(map(_shown, stuck))
 
     def _running(self) -> Any:
         if self._node is None:
@@ -340,6 +364,13 @@ class ObjectHost:
 def _key(namespace: str, target: type[Any], object_id: str) -> ObjectKey:
     check_class(target)
     return ObjectKey(namespace, TypeSpec.of(target).name, check_id(check_text("the object id", object_id)))
+
+
+def _shown(status: Any) -> str:
+    call, problem = status.call, status.problem
+    why = status.waits_for or "it is running"
+    last = f"; the last attempt: {problem.code}, {problem.detail}" if problem is not None else ""
+    return f"{call.receiver}.{call.method} from {status.sender} ({why}{last})"
 
 
 def _check(classes: Sequence[type[Any]], timeout_s: float, process_hooks: object) -> None:
