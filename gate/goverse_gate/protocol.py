@@ -255,7 +255,8 @@ class BoundedProtocol(FastPathProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, or discard it if the request was answered already."""
         self._idle_bytes = 0
-        if not self.awaits_body and self.cycle.response_complete:
+        awaits_body = self._fast_call is not None and not self._fast_call_begun  # the property inlined, for speed
+        if not awaits_body and self.cycle.response_complete:
             self._discard(len(body))
         else:
             super().on_body(body)

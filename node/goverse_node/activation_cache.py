@@ -61,7 +61,8 @@ class ActivationCache:
     def add(self, activation: Activation) -> None:
         """Add a new activation."""
         self._all[activation.key] = activation
-        self._queue(activation)[activation.key] = activation
+        activation.queue = self._queue(activation)
+        activation.queue[activation.key] = activation
 
     def discard(self, activation: Activation) -> None:
         """Remove an activation. A newer activation of the same key stays."""
@@ -75,26 +76,23 @@ class ActivationCache:
         if activation.key not in self._leaving and self._all.get(activation.key) is activation:
             self._leaving.add(activation.key)
             del self._queue(activation)[activation.key]
+            activation.queue = None
             self.bytes -= activation.counted_bytes
             activation.counted_bytes = 0
 
     def touch(self, activation: Activation, now: float) -> None:
         """Move an activation to the end of its queue, because it was used."""
         activation.last_used = now
-        if activation.key not in self._leaving:
-            self._queue(activation).move_to_end(activation.key)
+        if activation.queue is not None:
+            activation.queue.move_to_end(activation.key)
 
     def resize(self, activation: Activation) -> bool:
         """Update the size of an activation. Return True if a bound is exceeded."""
         size = activation.state.instance.resident_bytes
-        if (
-            size != activation.counted_bytes
-            and self._all.get(activation.key) is activation
-            and activation.key not in self._leaving
-        ):
+        if size != activation.counted_bytes and activation.queue is not None:
             self.bytes += size - activation.counted_bytes
             activation.counted_bytes = size
-        return self._is_full()
+        return self.bytes > self.bytes_max or len(self._all) - len(self._leaving) > self._count_max
 
     def _is_full(self) -> bool:
         return self.bytes > self.bytes_max or len(self._all) - len(self._leaving) > self._count_max

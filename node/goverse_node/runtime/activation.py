@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
@@ -120,6 +120,7 @@ class Activation:
         running: the turns in progress. More than one only if all are readonly, or re-entrant.
         leaders: the leading calls in progress, by idempotency key, or None.
         last_used: time of the last call, on the loop's clock.
+        queue: the queue of the cache that it is in, or None if it is leaving.
         receipts: the receipts of the senders of reliable calls, or None if it has received none.
         failure: the error with which its commits fail from now on, or None.
         shard, epoch: the object's shard, and the epoch under which its commits are made.
@@ -140,6 +141,7 @@ class Activation:
         "last_used",
         "leaders",
         "phase",
+        "queue",
         "receipts",
         "running",
         "shard",
@@ -165,6 +167,7 @@ class Activation:
         self.receipts: Receipts | None = None
         self.failure: GoverseError | None = None
         self.last_used = 0.0
+        self.queue: OrderedDict[ObjectKey, Activation] | None = None
         self.counted_bytes = 0
         self._admitting = False
         self._mailbox: deque[Call] | None = None

@@ -58,9 +58,10 @@ class PendingCommit:
     Attributes:
         size: the record's share of a batch, in bytes.
         waiters: callbacks that receive the position or the error, after the owner has.
+        waits: True while it must not be committed, because a record that it refers to is not durable.
     """
 
-    __slots__ = ("call", "owner", "record", "reply", "size", "waiters")
+    __slots__ = ("call", "owner", "record", "reply", "size", "waiters", "waits")
 
     def __init__(self, record: CommitRecord, owner: Owner, call: Call | None, reply: Reply) -> None:
         """Commit ``record`` for ``owner``; ``reply`` answers ``call`` once the record is durable."""
@@ -68,12 +69,14 @@ class PendingCommit:
         self.owner = owner
         self.call = call
         self.reply = reply
-        self.size = _RECORD_OVERHEAD_BYTES + len(record.state or b"")
+        size = _RECORD_OVERHEAD_BYTES + len(record.state or b"")
         if record.reply is not None:
-            self.size += len(record.reply.reply)
+            size += len(record.reply.reply)
         if record.effects is not None:
-            self.size += record.effects.size
+            size += record.effects.size
+        self.size = size
         self.waiters: list[CommitCallback] | None = None
+        self.waits = False
 
     def settle(self, commit_seq: int, error: GoverseError | None) -> None:
         """Deliver the result to the owner, then to all waiters. Exceptions in them are logged."""
@@ -81,11 +84,12 @@ class PendingCommit:
             self.owner.settled(self, commit_seq, error)
         except Exception:
             logger.exception("error while handling the result of a commit")
-        for waiter in self.waiters or ():
-            try:
-                waiter(commit_seq, error)
-            except Exception:
-                logger.exception("error in a waiter for a commit")
+        if self.waiters is not None:
+            for waiter in self.waiters:
+                try:
+                    waiter(commit_seq, error)
+                except Exception:
+                    logger.exception("error in a waiter for a commit")
 
     def wait(self, waiter: CommitCallback) -> None:
         """Deliver the result to ``waiter`` as well."""
@@ -119,19 +123,16 @@ class LateCommit(PendingCommit):
         super().__init__(record, owner, call, reply)
         self.late_marks = tuple(late_marks)
         self._unknown = len(self.late_marks)
+        self.waits = True
         for late in self.late_marks:
             late.record.wait(self._resolver(late))
-
-    @property
-    def waits(self) -> bool:
-        """True while a record that it refers to is not durable. If that fails, this record fails with its owner."""
-        return self._unknown > 0
 
     def _resolver(self, late: LateMark) -> CommitCallback:
         """Return the callback that gives a mark its number."""
 
         def settled(commit_seq: int, error: GoverseError | None) -> None:
             self._unknown -= 1
+            self.waits = self._unknown > 0  # if the other record fails, this one fails with its owner
             effects = self.record.effects
             if error is None and effects is not None:
                 mark = late.mark._replace(number=number_of(commit_seq, late.part))
@@ -227,20 +228,19 @@ class CommitPipeline:
 
     def _take(self) -> list[PendingCommit]:
         """Take the next batch off the queue. Records whose owner has failed since are settled with its error."""
-        queue, batch, size = self._queue, list[PendingCommit](), 0
+        queue, batch, size, left = self._queue, list[PendingCommit](), 0, self._batch_max_bytes
         while queue:
             pending = queue[0]
             if pending.owner.failure is not None:
                 self._queued_bytes -= pending.size
                 queue.popleft().settle(0, pending.owner.failure)
                 continue
-            if batch and pending.record.effects is not None and isinstance(pending, LateCommit) and pending.waits:
-                break  # the record that it refers to is in this batch
-            size += pending.size
-            if batch and size > self._batch_max_bytes:
-                break
-            self._queued_bytes -= pending.size
+            if batch and (pending.size > left or pending.waits):
+                break  # the batch is full, or has the record that this one refers to
             batch.append(queue.popleft())
+            size += pending.size
+            left -= pending.size
+        self._queued_bytes -= size
         if self._queued_bytes < self._batch_max_bytes:
             self._full.clear()
         return batch

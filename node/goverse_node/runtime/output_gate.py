@@ -128,38 +128,40 @@ class OutputGate:
         """
         host, instance = self._host, self._state.instance
         version = instance.version if expected != ANY_VERSION else ANY_VERSION
-        at_ms = host.clock.wall_ms()
-        idempotency_key = None if call is None else call.request.idempotency_key
+        at_ms, exists = host.clock.wall_ms(), instance.exists
+        idempotency_key: str | None = None
         kept: StoredReply | None = None
-        if idempotency_key is not None and call is not None:
-            idempotency_key = call.leads_as or call.scoped(idempotency_key)
-            by_router = idempotency_key.startswith(ROUTER_KEY_PREFIX)
-            retention_s = ROUTER_KEY_RETENTION_S if by_router else host.options.idempotency_retention_s
-            expires_ms = at_ms + round(retention_s * 1000)
-            kept = StoredReply(call.fingerprint, encode_reply(reply), expires_ms)
         cause: bytes | None = None
-        if call is not None and host.options.history_cause and version != expected:
+        fresh_key = False
+        if call is not None:
             request = call.request
-            cause = encode_call(request.method, request.caller.subject, request.request_id, request.traceparent)
+            if request.idempotency_key is not None:
+                idempotency_key, fresh_key = call.leads_as or call.scoped(request.idempotency_key), request.fresh_key
+                by_router = idempotency_key.startswith(ROUTER_KEY_PREFIX)
+                retention_s = ROUTER_KEY_RETENTION_S if by_router else host.options.idempotency_retention_s
+                kept = StoredReply(call.fingerprint, encode_reply(reply), at_ms + round(retention_s * 1000))
+            if host.options.history_cause and version != expected:
+                cause = encode_call(request.method, request.caller.subject, request.request_id, request.traceparent)
         record = CommitRecord(
             self._state.key,
             expected,
             version,
-            instance.base if instance.exists else None,
+            instance.base if exists else None,
             instance.spec.policy.state_version,
             at_ms,
             idempotency_key,
             kept,
             self._shard,
             self._epoch,
-            call is not None and call.request.fresh_key,
-            instance.creation if instance.exists else None,
+            fresh_key,
+            instance.creation if exists else None,
             cause,
-            effects.build() if effects else None,
         )
-        self.tail = pending = PendingCommit(record, owner, call, reply)
         if effects:
-            self.tail = pending = self._queue(pending, effects)
+            record.effects = effects.build()
+            self.tail = pending = self._queue(PendingCommit(record, owner, call, reply), effects)
+        else:
+            self.tail = pending = PendingCommit(record, owner, call, reply)
         host.pipeline.append(pending)
 
     def _queue(self, pending: PendingCommit, effects: TurnEffects) -> PendingCommit:

@@ -413,8 +413,20 @@ def _encode(
         fingerprint, answer, expires_ms, _ = record.reply
         kept = _pack_reply(now_ms + expires_ms - record.at_ms, now_ms, seq, len(fingerprint)) + fingerprint + answer
     state_len = len(front) + len(state)
-    lengths = (COMMIT, namespace_len, type_len, len(object_id), len(key), state_len, len(kept))
-    head = _pack_full(*lengths, version, seq, record.at_ms, record.state_version, flags)
+    head = _pack_full(
+        COMMIT,
+        namespace_len,
+        type_len,
+        len(object_id),
+        len(key),
+        state_len,
+        len(kept),
+        version,
+        seq,
+        record.at_ms,
+        record.state_version,
+        flags,
+    )
     object_end = STATE_AT + state_len
     body = b"".join((head, front, state, kept, both_names, object_id, key, trail))
     return body, object_end if flags else 0, object_end + len(kept)
