@@ -130,7 +130,7 @@ def test_a_database_is_created_verified_damaged_and_cleaned(admin: str, run: Com
     assert (code, list(told["days"]), told["replies"]) == (0, [f"changes_{today - 30}"], 1)
     assert run("db", "cleanup", "--no-input")[0] == 2
     assert run("db", "cleanup", "--yes")[1] == {**told, "dry_run": False}
-    assert run("db", "cleanup", "--yes")[1] == {"dry_run": False, "days": {}, "replies": 0, "changes": 0}
+    assert run("db", "cleanup", "--yes")[1] == {"dry_run": False, "days": {}, "replies": 0, "calls": 0, "changes": 0}
     assert run("db", "verify")[0] == 0
 
     asyncio.run(
