@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar, assert_type
@@ -225,13 +224,6 @@ def test_outside_a_turn_nothing_is_sent(what: str, use: Callable[[Order], object
         pass
     with pytest.raises(GoverseError, match=rf"self\.{what} of Order/o1 was used outside a turn"):
         use(order)
-
-
-async def test_methods_of_references_are_still_coroutine_functions() -> None:
-    with turn_of(Order) as (order, _):
-        by_name: Any = order.ref("Bank", "b").charge
-        assert asyncio.iscoroutinefunction(order.ref(Bank, "b").charge)
-        assert asyncio.iscoroutinefunction(by_name)
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -28,6 +28,11 @@ class SendingTurn:
 
     def now_ms(self) -> int:
         return NOW_MS
+
+    def expect(
+        self, call: str, make: Callable[[Callable[[], None]], Coroutine[Any, Any, Any]]
+    ) -> Coroutine[Any, Any, Any]:
+        return make(lambda: None)
 
     def send_call(self, call: SentCall) -> SentCall:
         for pending in self.sent:
