@@ -83,7 +83,13 @@ def _deliver_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _cancel_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LateCommit, "waits", False)
+    original = LateCommit.__init__
+
+    def begin(self: LateCommit, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.waits = False
+
+    monkeypatch.setattr(LateCommit, "__init__", begin)
 
 
 def _conclude_with_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
