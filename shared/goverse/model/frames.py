@@ -30,6 +30,10 @@ class Operation(IntEnum):
     CREATE = 2
     READ = 3
     DELETE = 4
+    SEND = 5
+    """Send the object a reliable call whose sender it is itself. The reply is its status, once the call is durable."""
+    CALLS = 6
+    """Look at reliable calls, or operate them: ``method`` is a verb of ``goverse.model.call_verbs``."""
 
 
 @dataclass(slots=True)
@@ -55,6 +59,7 @@ class Request:
         tracestate: the entries of tracing systems that belong to ``traceparent``, or empty.
         delivery: set if the request delivers a reliable call (``goverse.model.receipts``). The reply says whether the
             call is settled.
+        delay_ms: for SEND, the time after which the call is due, in milliseconds; 0 for at once.
     """
 
     operation: Operation
@@ -73,6 +78,7 @@ class Request:
     reads_only: bool = False
     tracestate: str = ""
     delivery: Delivery | None = None
+    delay_ms: int = 0
 
 
 @dataclass(slots=True)

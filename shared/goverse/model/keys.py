@@ -245,6 +245,8 @@ def placement_hash(key: ObjectKey, base: int = CLUSTER_SHARDS) -> int:
         MalformedRequest: the id names a shard that is not below ``base``.
     """
     namespace, type_name, object_id = key
+    if not type_name:
+        return int(object_id, 16)  # a place, not an object: goverse.model.call_ids
     if object_id.startswith(("shard#", "node#", "{")):
         fixed = placement_of(object_id).shard
         if fixed is not None:

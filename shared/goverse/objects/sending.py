@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, get_args
 
 from goverse.errors import GoverseError
 from goverse.limits import CALL_ID_BYTES_MAX
+from goverse.model.call_ids import GENERATED_ID_PREFIX
 from goverse.model.effects import OnFailure, PendingCall, SentCall
 from goverse.model.keys import ObjectKey
 from goverse.objects.context import Turn, current_turn
@@ -30,7 +31,6 @@ R_co = TypeVar("R_co", covariant=True)
 EXPIRES: Final = timedelta(days=7)
 ATTEMPTS: Final = 20
 BACKOFF: Final = (timedelta(milliseconds=200), timedelta(minutes=5))
-GENERATED_ID_PREFIX: Final = "c_"
 
 _TIME_MAX: Final = timedelta(days=3_650)  # ten years
 _ATTEMPTS_MAX: Final = 1_000_000
