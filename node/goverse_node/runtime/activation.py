@@ -43,7 +43,6 @@ from typing import Any, Final
 
 from goverse.errors import (
     BusinessError,
-    CallVoid,
     Deadlock,
     Executed,
     GoverseError,
@@ -54,12 +53,9 @@ from goverse.errors import (
     Unavailable,
     known,
 )
-from goverse.model.effects import ANY_VERSION, Effects
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
-from goverse.model.receipts import Delivery, Verdict
-from goverse.model.records import CommitRecord, StoredObject
-from goverse.model.replies import encode_reply
+from goverse.model.records import StoredObject
 from goverse.objects.spec import MethodSpec, TypeSpec
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.deadlocks import closes_cycle
@@ -70,13 +66,13 @@ from goverse_node.runtime.instance import Instance
 from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.output_gate import OutputGate
 from goverse_node.runtime.pair import Pair
-from goverse_node.runtime.receiving import Receipts, kept_outcome, too_early, too_old
+from goverse_node.runtime.receiving import Receipts, answer_delivery, receive
 from goverse_node.runtime.reentry import method_inside, waiting_turn
 from goverse_node.runtime.shard_counters import ShardCounters
 from goverse_node.runtime.state import State
 from goverse_node.runtime.store_answer import outcome, refusal
 from goverse_node.runtime.turn import Turn
-from goverse_node.runtime.turn_effects import TurnEffects
+from goverse_node.runtime.turn_effects import effects_of
 from goverse_node.runtime.turn_kinds import (
     CALL,
     CREATE,
@@ -89,7 +85,6 @@ from goverse_node.runtime.turn_kinds import (
     hook_of_delete,
 )
 
-logger = logging.getLogger("goverse.node")
 turn_logger = logging.getLogger("goverse.node.turn")
 
 
@@ -316,14 +311,14 @@ class Activation:
         request = call.request
         idempotency_key = request.idempotency_key
         if request.delivery is not None:
-            if not self._receive(call, request.delivery):
+            if receive(self, call, request.delivery, active=self.phase is Phase.ACTIVE):
                 return
         elif idempotency_key is not None and not call.readonly:
             leaders = self.leaders
             if leaders is None:
                 leaders = self.leaders = Leaders(self.host, self.key)
             key = call.scoped(idempotency_key)
-            if call.leads is not leaders and leaders.deduplicate(call, key, self._deliver_again):
+            if call.leads is not leaders and leaders.deduplicate(call, key, self.deliver_again):
                 return
         if request.chain and self.key in request.chain:
             self._reenter(call)
@@ -344,24 +339,8 @@ class Activation:
             self.host.deadlines.watch(call, self)
             self.admit()
 
-    def _receive(self, call: Call, delivery: Delivery) -> bool:
-        """Attach the receipt of its sender to a delivery. Return False if the call was answered, or waits for that."""
-        call.readonly = False  # the deliveries of a pair run one after the other
-        call.request.idempotency_key = None
-        late = too_old(delivery, self.host.clock.wall_ms())
-        if late is not None:
-            call.refuse(late)
-            return False
-        if self.receipts is None:
-            self.receipts = Receipts(self.host, self.key)
-        pair = self.receipts.attach(call, delivery.sender, self._deliver_again)
-        if pair is None:
-            return False
-        is_repeated = pair.receipt.judge(delivery) is Verdict.DUPLICATE
-        return not (is_repeated and self.phase is Phase.ACTIVE and self._answer_delivery(call))
-
-    def _deliver_again(self, call: Call) -> None:
-        """Deliver a call for which the store has no kept reply."""
+    def deliver_again(self, call: Call) -> None:
+        """Deliver a call that waited for an answer of the store."""
         if self.phase is Phase.GONE:
             self.host.deliver(call)
         else:
@@ -410,29 +389,6 @@ class Activation:
 
     # --- start of turns -----------------------------------------------------------------------------------------------
 
-    def _answer_delivery(self, call: Call) -> bool:
-        """Answer a delivery that does not run. Return False if it is next, so that its turn can start."""
-        delivery, pair, request_id = call.request.delivery, call.reliable, call.request.request_id
-        assert delivery is not None
-        assert isinstance(pair, Pair)
-        verdict = pair.receipt.judge(delivery)
-        if verdict is Verdict.DUPLICATE:
-            self.host.stats.repeated_deliveries += 1
-            try:
-                self.gate.answer_when_durable(self, call, kept_outcome(pair.receipt, delivery, request_id))
-            except GoverseError as error:
-                call.refuse(error)
-        elif verdict is Verdict.OUT_OF_ORDER:
-            call.refuse(too_early(pair.receipt, delivery))
-        elif delivery.void:
-            effects = TurnEffects()
-            effects.settles = pair.settle(delivery, b"")
-            reply = Reply(problem=Problem.of(CallVoid(), request_id), settled=True)
-            self.gate.commit(self, call, reply, expected=ANY_VERSION, effects=effects)
-        else:
-            return False
-        return True
-
     def _begin(self, call: Call) -> None:
         """Start the turn of an admitted call, or the turn of a hook that has to run before it."""
         host, request, instance = self.host, call.request, self.state.instance
@@ -440,7 +396,7 @@ class Activation:
             if call.expire(now):
                 return
             request = call.request  # a follower with its own condition took the place of the caller
-        if request.delivery is not None and self._answer_delivery(call):
+        if request.delivery is not None and answer_delivery(self, call):
             return
         try:
             if request.operation is Operation.CALL:
@@ -559,23 +515,12 @@ class Activation:
             assert call is not None
             reply, effects = kind.reply(body, state.instance), turn.effects
             if call.reliable is not None:
-                effects = self._effects_of(call, reply, effects)
+                effects = effects_of(call, reply, effects)
             if self.gate.answer(self, call, reply, expected=before, effects=effects):
                 self.host.resized(self)
         else:
             self._go_on(turn, before)
         self.admit()
-
-    def _effects_of(self, call: Call, reply: Reply, effects: TurnEffects | None) -> TurnEffects:
-        """Return the effects of a turn that runs a reliable call or concludes some, with its own ``effects``."""
-        reliable, delivery = call.reliable, call.request.delivery
-        effects = effects or TurnEffects()
-        if isinstance(reliable, Effects):
-            effects.join(reliable)
-        elif reliable is not None and delivery is not None:
-            effects.settles = reliable.settle(delivery, encode_reply(reply))
-            reply.settled = True
-        return effects
 
     def _go_on(self, turn: Turn, before: int) -> None:
         """Commit the changes and effects of a hook, then start the call that waited for it, or leave memory."""
@@ -609,7 +554,7 @@ class Activation:
             reply, effects = Reply(version=version, problem=problem), None
             is_outcome = isinstance(failure, BusinessError)
             if is_outcome and isinstance(call.reliable, Pair):
-                effects = self._effects_of(call, reply, None)
+                effects = effects_of(call, reply, None)
             if self.gate.answer(self, call, reply, keep=is_outcome, effects=effects):
                 self.host.resized(self)
 
@@ -649,7 +594,7 @@ class Activation:
             self.gate.tail = None
         if error is None:
             if pending.record.effects is not None:
-                self._report(pending.record, commit_seq)
+                self.gate.report(pending.record, commit_seq)
             self.counters.committed_bytes += pending.size
             if self.phase is Phase.ACTIVE:  # before the answer, which may deliver the next call immediately
                 self.state.instance.commit_seq = commit_seq
@@ -665,15 +610,6 @@ class Activation:
     def queued(self) -> Sequence[PendingCommit]:
         """The commits with effects that are not durable yet, in order."""
         return self.gate.queued or ()
-
-    def _report(self, record: CommitRecord, commit_seq: int) -> None:
-        """Report a durable record with effects to the service that delivers reliable calls."""
-        assert self.gate.queued, "records become durable in order"
-        self.gate.queued.popleft()
-        try:
-            self.host.outgoing.committed(record, commit_seq)
-        except Exception:  # the caller still gets its reply
-            logger.exception("error while noting the reliable calls of a commit", extra={"object": str(self.key)})
 
     def fenced(self) -> None:
         """Handle a commit that the store refused because another node has claimed the shard."""

@@ -12,6 +12,7 @@ the state and the kept reply joins that record there.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Protocol
 
@@ -27,14 +28,18 @@ from goverse_node.options import NodeOptions
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.group_commit import LateCommit, Owner, PendingCommit
 from goverse_node.runtime.lease_check import CommitHost, EpochCheck
+from goverse_node.runtime.outgoing import Outgoing
 from goverse_node.runtime.state import State
 from goverse_node.runtime.turn_effects import TurnEffects
 
+logger = logging.getLogger("goverse.node")
+
 
 class GateHost(CommitHost, Protocol):
-    """The part of a host that commits records, within the options of the node."""
+    """The part of a host that commits records, within the options of the node, and reports those with effects."""
 
     options: NodeOptions
+    outgoing: Outgoing
 
 
 class OutputGate:
@@ -172,6 +177,16 @@ class OutputGate:
             self.queued = deque()
         self.queued.append(pending)
         return pending
+
+    def report(self, record: CommitRecord, commit_seq: int) -> None:
+        """Report a durable record with effects to the service that delivers reliable calls."""
+        assert self.queued, "records become durable in order"
+        self.queued.popleft()
+        try:
+            self._host.outgoing.committed(record, commit_seq)
+        except Exception:  # the caller still gets its reply
+            where = {"object": str(self._state.key)}
+            logger.exception("error while noting the reliable calls of a commit", extra=where)
 
     async def durable(self) -> None:
         """Wait until all commits that the object has made so far are durable.

@@ -20,15 +20,21 @@ from weakref import WeakValueDictionary
 
 from goverse.errors import CallForgotten, CallVoid, GoverseError, OutOfOrder
 from goverse.limits import DELIVERY_AGE_S_MAX, RECEIPTS_IN_MEMORY
+from goverse.model.effects import ANY_VERSION
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ObjectKey
-from goverse.model.receipts import Delivery, Receipt
+from goverse.model.receipts import Delivery, Receipt, Verdict
 from goverse.model.replies import decode_reply
+from goverse.ports.clock import Clock
 from goverse.ports.store import Store
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.deadlines import Deadlines
+from goverse_node.runtime.group_commit import Owner
+from goverse_node.runtime.output_gate import OutputGate
 from goverse_node.runtime.pair import Pair
+from goverse_node.runtime.stats import NodeStats
 from goverse_node.runtime.store_answer import outcome, refusal
+from goverse_node.runtime.turn_effects import TurnEffects
 
 Deliver = Callable[[Call], None]
 
@@ -36,8 +42,32 @@ Deliver = Callable[[Call], None]
 class ReceivingHost(Protocol):
     """The part of a host that finds receipts and watches the deadlines of waiting calls."""
 
+    clock: Clock
     deadlines: Deadlines
+    stats: NodeStats
     store: Store
+
+
+class Receiver(Owner, Protocol):
+    """The object that receives a delivery: its activation.
+
+    Attributes:
+        gate: its commits; set once it is loaded.
+        receipts: its receipts, or None if it has received no reliable call.
+    """
+
+    receipts: Receipts | None
+
+    @property
+    def host(self) -> ReceivingHost: ...
+    @property
+    def key(self) -> ObjectKey: ...
+    @property
+    def gate(self) -> OutputGate: ...
+
+    def deliver_again(self, call: Call) -> None:
+        """Deliver a call that waited for an answer of the store."""
+        ...
 
 
 class Receipts:
@@ -103,7 +133,53 @@ class Receipts:
             del recent[next(iter(recent))]
 
 
-def kept_outcome(receipt: Receipt, delivery: Delivery, request_id: str) -> Reply:
+def receive(receiver: Receiver, call: Call, delivery: Delivery, *, active: bool) -> bool:
+    """Attach the receipt of its sender to a delivery that arrives. An ``active`` receiver answers a duplicate at once.
+
+    Returns:
+        True if the delivery needs nothing further: it was answered, or waits for the store. False if it should run now,
+        or wait for its turn.
+    """
+    call.readonly = False  # the deliveries of a pair run one after the other
+    call.request.idempotency_key = None
+    late = _too_old(delivery, receiver.host.clock.wall_ms())
+    if late is not None:
+        call.refuse(late)
+        return True
+    if receiver.receipts is None:
+        receiver.receipts = Receipts(receiver.host, receiver.key)
+    pair = receiver.receipts.attach(call, delivery.sender, receiver.deliver_again)
+    if pair is None:
+        return True
+    is_repeated = pair.receipt.judge(delivery) is Verdict.DUPLICATE
+    return is_repeated and active and answer_delivery(receiver, call)
+
+
+def answer_delivery(receiver: Receiver, call: Call) -> bool:
+    """Answer a delivery that does not run. Return False if it is next, so that its turn can start."""
+    delivery, pair, request_id = call.request.delivery, call.reliable, call.request.request_id
+    assert delivery is not None
+    assert isinstance(pair, Pair)
+    verdict = pair.receipt.judge(delivery)
+    if verdict is Verdict.DUPLICATE:
+        receiver.host.stats.repeated_deliveries += 1
+        try:
+            receiver.gate.answer_when_durable(receiver, call, _kept_outcome(pair.receipt, delivery, request_id))
+        except GoverseError as error:
+            call.refuse(error)
+    elif verdict is Verdict.OUT_OF_ORDER:
+        call.refuse(_too_early(pair.receipt, delivery))
+    elif delivery.void:
+        effects = TurnEffects()
+        effects.settles = pair.settle(delivery, b"")
+        reply = Reply(problem=Problem.of(CallVoid(), request_id), settled=True)
+        receiver.gate.commit(receiver, call, reply, expected=ANY_VERSION, effects=effects)
+    else:
+        return False
+    return True
+
+
+def _kept_outcome(receipt: Receipt, delivery: Delivery, request_id: str) -> Reply:
     """Return the answer to a duplicate: the outcome of the call.
 
     Raises:
@@ -118,7 +194,7 @@ def kept_outcome(receipt: Receipt, delivery: Delivery, request_id: str) -> Reply
     return reply
 
 
-def too_early(receipt: Receipt, delivery: Delivery) -> OutOfOrder:
+def _too_early(receipt: Receipt, delivery: Delivery) -> OutOfOrder:
     """Return the error for a delivery whose predecessor is not settled."""
     return OutOfOrder(
         f"call {delivery.id} of {delivery.sender} arrived before the call that it follows was settled (call number "
@@ -126,7 +202,7 @@ def too_early(receipt: Receipt, delivery: Delivery) -> OutOfOrder:
     )
 
 
-def too_old(delivery: Delivery, now_ms: int) -> GoverseError | None:
+def _too_old(delivery: Delivery, now_ms: int) -> GoverseError | None:
     """Return the error for a delivery that was on its way for too long, or None."""
     age_s = (now_ms - delivery.sent_ms) / 1000
     if age_s <= DELIVERY_AGE_S_MAX:

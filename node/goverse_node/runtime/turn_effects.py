@@ -17,8 +17,11 @@ from typing import Protocol
 from goverse.errors import TooLarge
 from goverse.limits import SENDS_BYTES_MAX
 from goverse.model.effects import Effects, FinishedCall, Mark, PendingCall, SentCall
+from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import Settlement
+from goverse.model.replies import encode_reply
+from goverse_node.runtime.call import Call
 from goverse_node.runtime.group_commit import LateCommit, LateMark, PendingCommit
 from goverse_node.runtime.outgoing import Outgoing
 
@@ -84,6 +87,18 @@ class TurnEffects:
         """Return the effects, without late marks."""
         sends, marks = tuple(self.sends.values()), tuple(self.marks.values())
         return Effects(sends, self.settles, self.removes, marks, self.finished)
+
+
+def effects_of(call: Call, reply: Reply, effects: TurnEffects | None) -> TurnEffects:
+    """Return the effects of a turn that runs a reliable call or concludes some, with its own ``effects``."""
+    reliable, delivery = call.reliable, call.request.delivery
+    effects = effects or TurnEffects()
+    if isinstance(reliable, Effects):
+        effects.join(reliable)
+    elif reliable is not None and delivery is not None:
+        effects.settles = reliable.settle(delivery, encode_reply(reply))
+        reply.settled = True
+    return effects
 
 
 class Sender(Protocol):
