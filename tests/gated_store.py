@@ -120,8 +120,10 @@ class GatedStore:
     ) -> Sequence[FinishedCall]:
         return await self.inner.finished(where, after=after, limit=limit)
 
-    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
-        return await self.inner.finished_call(namespace, call_id)
+    async def finished_call(
+        self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
+    ) -> FinishedCall | None:
+        return await self.inner.finished_call(namespace, call_id, sender=sender)
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         return await self.inner.forget_finished(where, limit=limit)

@@ -29,6 +29,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "unknown_type": 404,
         "unknown_method": 404,
         "object_not_found": 404,
+        "call_not_found": 404,
         "method_not_allowed": 405,
         "conflict": 409,
         "idempotency_key_mismatch": 409,
@@ -37,6 +38,8 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "deadlock": 409,
         "reentrancy_conflict": 409,
         "call_id_mismatch": 409,
+        "call_pending": 409,
+        "call_redriven": 409,
         "call_void": 409,
         "restore_refused": 409,
         "cursor_expired": 410,
@@ -86,6 +89,8 @@ def status_of(problem: Problem) -> int:
 _EXPECTED: Final = frozenset(
     {
         "business_error",
+        "call_not_found",
+        "call_pending",
         "conflict",
         "cursor_expired",
         "idempotency_in_progress",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from asyncio import Future
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,7 @@ from goverse.errors import (
 )
 from goverse.limits import REQUEST_ID_BYTES_MAX
 from goverse.model.access import handler_called, not_allowed
+from goverse.model.call_ids import new_call_id
 from goverse.model.caller import SYSTEM
 from goverse.model.effects import Effects
 from goverse.model.frames import Operation, Reply, Request
@@ -32,6 +34,7 @@ from goverse_node.activation_cache import VICTIMS_MAX, ActivationCache
 from goverse_node.evacuation import Evacuation
 from goverse_node.memory_pressure import MemoryPressure, Trimmer
 from goverse_node.messages.dispatcher import Dispatcher
+from goverse_node.messages.requests import CallRequests
 from goverse_node.options import NodeOptions
 from goverse_node.reading import Reader
 from goverse_node.runtime.activation import Activation
@@ -101,6 +104,7 @@ class Node:
         )
         self.dispatcher = Dispatcher(self, store)
         self.outgoing: Outgoing = self.dispatcher
+        self.requests = self.dispatcher.follower = CallRequests(self)
         self.activations = _activation_cache(bounds)
         self.deadlines = Deadlines(self.options, self.stats)
         self._reader = Reader(self, self.activations)
@@ -137,6 +141,7 @@ class Node:
             return
         self._draining = True
         self.pipeline.hurry()
+        self.requests.stop()
         self.dispatcher.stop_delivering()
         deadline = self.now() + drain_timeout_s
         await self._until(lambda: not self.stats.inflight and self.dispatcher.at_rest, deadline)
@@ -235,6 +240,12 @@ class Node:
         elif request.operation is Operation.READ:
             self._reader.read(call)
             return
+        elif request.operation is Operation.SEND:
+            self.requests.send(call)
+            return
+        elif request.operation is Operation.CALLS:
+            self.requests.answer(call)
+            return
         else:
             self._check_access(request)
         if request.reads_only and not call.readonly:
@@ -317,6 +328,10 @@ class Node:
         return Readiness(not reasons, tuple(reasons), health.commit_seq)
 
     # --- for activations ----------------------------------------------------------------------------------------------
+
+    def new_call_id(self, sender: ObjectKey) -> str:
+        """Return an id for a reliable call of ``sender``."""
+        return new_call_id(self.shard_access.hash_of(sender), self.clock.wall_ms(), os.urandom(10))
 
     def own_request(self, key: ObjectKey) -> Request:
         """Return a request for a hook that runs without a call, such as ``on_deactivate``."""

@@ -27,6 +27,14 @@ class ShardAccess(Protocol):
         """
         ...
 
+    def hash_of(self, key: ObjectKey) -> int:
+        """Return the placement hash of an object, from which its shard follows.
+
+        Raises:
+            MalformedRequest: the id names a shard that does not exist.
+        """
+        ...
+
     def epoch(self, shard: int) -> int | None:
         """Return the epoch for new commits, or None if the shard is not open here. Epoch 0 is never fenced."""
         ...
@@ -55,6 +63,14 @@ class AllShards:
         if key.id.startswith("shard#"):
             placement_hash(key, self._base)
         return 0
+
+    def hash_of(self, key: ObjectKey) -> int:
+        """Return the placement hash of an object.
+
+        Raises:
+            MalformedRequest: the id names a shard that does not exist.
+        """
+        return placement_hash(key, self._base)
 
     def epoch(self, shard: int) -> int | None:
         """Return 0, the epoch that is never fenced."""

@@ -6,11 +6,11 @@ Each branch tells the caller what to do:
     ├── RequestError            fix the request; it fails again unless it is changed
     │   ├── MalformedRequest · InvalidArguments · TooLarge · AccessDenied · MethodNotAllowed
     │   ├── UnsupportedMediaType · UnsupportedTransferEncoding
-    │   └── UnknownPath · UnknownType · UnknownMethod · ObjectNotFound · CursorExpired · CallForgotten
+    │   └── UnknownPath · UnknownType · UnknownMethod · ObjectNotFound · CursorExpired · CallNotFound · CallForgotten
     ├── ConflictError           the object has changed or is in use; read it, then decide
     │   ├── IdempotencyKeyMismatch · IdempotencyInProgress · ObjectExists · VersionMismatch
     │   ├── Deadlock · ReentrancyConflict
-    │   └── CallIdMismatch · CallVoid
+    │   └── CallIdMismatch · CallPending · CallRedriven · CallVoid
     ├── TryAgain                the request is valid; retry it later with the same idempotency key
     │   └── Overloaded · Unavailable · Moving · Draining · OutOfOrder · Timeout
     ├── MethodFailed            the object's own code broke its contract
@@ -162,6 +162,12 @@ class CursorExpired(RequestError):
     code = "cursor_expired"
 
 
+class CallNotFound(RequestError):
+    """No pending reliable call has this id, and no outcome is kept under it."""
+
+    code = "call_not_found"
+
+
 class CallForgotten(RequestError):
     """The reliable call has ended, and its outcome is no longer kept."""
 
@@ -219,6 +225,19 @@ class CallIdMismatch(ConflictError):
     """A pending reliable call of the same object has this id and other content."""
 
     code = "call_id_mismatch"
+
+
+class CallPending(ConflictError):
+    """The reliable call has not ended yet."""
+
+    code = "call_pending"
+    retryable = True
+
+
+class CallRedriven(ConflictError):
+    """The dead letter was sent again as another reliable call; ``redriven_as`` is its id."""
+
+    code = "call_redriven"
 
 
 class CallVoid(ConflictError):

@@ -112,6 +112,12 @@ FAILED_CALLS_RETENTION_S: Final = 30 * 86_400.0  # people look at failures weeks
 EXPIRED_CALLS_RETENTION_S: Final = 30 * 86_400.0
 CANCELLED_CALLS_RETENTION_S: Final = 86_400.0  # it was intended, so hardly anyone asks
 DEAD_LETTERS_RETENTION_S: Final = 30 * 86_400.0  # the time in which they can be sent again
+SEND_DELAY_S_MAX: Final = 366 * 86_400.0  # of a call that a client sends; who plans further ahead has objects for that
+SEND_ATTEMPTS_MAX: Final = 5  # of such a call: a failing one holds up the later ones of its object for seconds only
+SEND_EXPIRES_S: Final = 7 * 86_400.0  # counted from the time at which it is due
+CALL_WAITS_MAX: Final = 10_000  # requests in one node that wait for the end of a call; each takes about 1 KiB
+CALLS_SCANNED_MAX: Final = 10_000  # pending calls that one request for a page of a list reads
+FORGOTTEN_CALLS_MAX: Final = 10_000  # ended calls that one request removes
 
 # --- listing ----------------------------------------------------------------------------------------------------------
 LIST_LIMIT: Final = 100
@@ -182,6 +188,7 @@ assert CLOSE_BUDGET_S + CANCEL_GRACE_S < DRAIN_TIMEOUT_S
 assert CLOSE_BUDGET_S + REJOIN_GRACE_S <= LEASE_TTL_S  # bounds the wait for shards of a node that dies while it leaves
 assert MOVES_PER_ROUND <= MOVES_IN_FLIGHT
 assert PARK_RETRY_S <= PARK_RETRY_S_MAX
+assert CALL_WAITS_MAX <= WIRE_INFLIGHT_MAX // 2  # a gate that waits for as many ends as possible can still call
 assert ROUTER_KEY_RETENTION_S >= 2 * CALL_TIMEOUT_S_MAX
 assert DELIVERY_AGE_S_MAX + CALL_TIMEOUT_S_MAX <= ROUTER_KEY_RETENTION_S  # the age on arrival, and the wait after it
 assert 2 * ETCD_WATCH_ASK_S <= ETCD_WATCH_SILENCE_S_MAX

@@ -226,8 +226,10 @@ class SimulatedStore:
     ) -> Sequence[FinishedCall]:
         return await self._ask_for_data(lambda: self._database.memory.finished(where, after=after, limit=limit))
 
-    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
-        return await self._ask_for_data(lambda: self._database.memory.finished_call(namespace, call_id))
+    async def finished_call(
+        self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
+    ) -> FinishedCall | None:
+        return await self._ask_for_data(lambda: self._database.memory.finished_call(namespace, call_id, sender=sender))
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         return await self._ask_for_data(lambda: self._database.memory.forget_finished(where, limit=limit))

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from goverse.errors import GoverseError, Overloaded, Unavailable
 from goverse.model.effects import Effects, Mark, PendingCall
@@ -64,10 +64,23 @@ class MessageCounts:
     duplicates: int = 0
 
 
+class Follower(Protocol):
+    """Follows the ends of calls, for requests that wait for them."""
+
+    def ended(self, entry: Entry, /) -> None:
+        """Take note that the outcome of a call was committed."""
+        ...
+
+    def closed(self, shards: Collection[int], /) -> None:
+        """Take note that the calls of these shards are not known here any more."""
+        ...
+
+
 class Dispatcher:
     """Delivers reliable calls; see ``goverse_node.runtime.outgoing.Outgoing``.
 
     Attributes:
+        follower: receives the ends of calls, or None.
         outboxes: the pending calls.
         deliveries: the deliveries that are on their way.
         commits: makes records about the calls of a sender.
@@ -77,6 +90,7 @@ class Dispatcher:
     def __init__(self, host: MessagesHost, outbox: Outbox) -> None:
         """Deliver for ``host``, without shards."""
         self._host = host
+        self.follower: Follower | None = None
         self.outboxes = Outboxes()
         self.counts = MessageCounts()
         self.alarm = Alarm(host.clock)
@@ -90,8 +104,8 @@ class Dispatcher:
     def open(self, shards: Collection[int]) -> None:
         """Read the outboxes of ``shards``, which the node has begun to serve, and deliver their calls."""
         opened: dict[int, Shard] = {}
+        self.close(shards)
         for shard in shards:
-            self.outboxes.close(shard)
             opened[shard] = self.outboxes.shards[shard] = Shard()
         self._loading.start(opened, self.outboxes.shards)
 
@@ -103,6 +117,8 @@ class Dispatcher:
         """Start no further delivery from ``shards``, and forget their calls: another node will deliver them."""
         for shard in shards:
             self.outboxes.close(shard)
+        if self.follower is not None:
+            self.follower.closed(shards)
 
     def stop_delivering(self) -> None:
         """Start no further delivery, and commit the removals that wait for others."""
@@ -185,6 +201,8 @@ class Dispatcher:
     def _removed(self, entry: Entry) -> None:
         if entry.state is not None:
             self.counts.ended[entry.state] += 1
+            if self.follower is not None:
+                self.follower.ended(entry)
         self.outboxes.remove(entry)
         self.deliveries.serve(entry.pair)
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from goverse.errors import GoverseError
 from goverse.limits import REQUEST_ID_BYTES_MAX
+from goverse.model.call_ids import THEN_SUFFIX
 from goverse.model.caller import identified
 from goverse.model.effects import CallState, Effects, FinishedCall
 from goverse.model.frames import Operation, Problem, Reply, Request
@@ -193,7 +194,7 @@ class Endings:
         assert entry.state is not None, "the outcome is known"
         now_ms = self._host.clock.wall_ms()
         then = call._replace(
-            id=f"{call.id}.then",
+            id=call.id + THEN_SUFFIX,
             receiver=pair.sender,
             method=call.then,
             body=outcome_body(call.id, entry.state, entry.reply),

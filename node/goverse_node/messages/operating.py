@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final
 
-from goverse.errors import GoverseError
+from goverse.errors import CallRedriven, ConflictError, GoverseError
+from goverse.model.call_status import CallStatus
 from goverse.model.effects import Effects, FinishedCall, Mark, SentCall
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ObjectKey
@@ -22,80 +22,47 @@ from goverse_node.messages.channel import Void
 from goverse_node.messages.dispatcher import Dispatcher
 from goverse_node.messages.outboxes import Entry, Pair
 
-NewId = Callable[[], str]
-
-REDRIVEN: Final = "call_redriven"
-"""The code of the outcome of a dead letter that was sent again."""
+NewId = Callable[[ObjectKey], str]
 
 _NEW_ID: Final = "redriven_as"
-
-
-@dataclass(frozen=True, slots=True)
-class PendingStatus:
-    """The status of a call that has not ended.
-
-    Attributes:
-        call: the call, as its sender committed it.
-        sender: the object that sent it.
-        number: its number.
-        state: ``running`` while a delivery is on its way, else ``pending``.
-        attempts: the attempts that failed.
-        next_attempt_ms: the time of its next delivery, in milliseconds since the epoch; None if that depends on others.
-        problem: the error of its latest attempt, or None.
-        waits_for: a sentence that says why it is not running, or empty.
-    """
-
-    call: SentCall
-    sender: ObjectKey
-    number: int
-    state: Literal["pending", "running"]
-    attempts: int
-    next_attempt_ms: int | None
-    problem: Problem | None
-    waits_for: str
 
 
 class Operating:
     """Operations on the calls of the senders in the shards of this node."""
 
     def __init__(self, dispatcher: Dispatcher, outbox: Outbox, new_id: NewId, wall_ms: Callable[[], int]) -> None:
-        """``new_id`` returns ids for calls that are sent again."""
+        """``new_id`` returns ids for calls of a sender that are sent again."""
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._new_id = new_id
         self._wall_ms = wall_ms
-        self._redriving: dict[tuple[str, str], Future[str | None]] = {}
+        self._redriving: dict[tuple[str, ObjectKey | None, str], Future[str | None]] = {}
 
     # --- status -------------------------------------------------------------------------------------------------------
 
-    def find(self, namespace: str, call_id: str) -> Sequence[PendingStatus]:
-        """Return the pending calls with this id; several senders can use one id."""
+    def find(self, namespace: str, call_id: str) -> Sequence[CallStatus]:
+        """Return the status of the pending calls with this id; several senders can use one id."""
         return [self.status(entry) for entry in self._dispatcher.outboxes.with_id(namespace, call_id)]
 
     def list(
         self, *, sender: ObjectKey | None = None, receiver: ObjectKey | None = None, after: int = 0, limit: int = 100
-    ) -> Sequence[PendingStatus]:
+    ) -> Sequence[CallStatus]:
         """Return up to ``limit`` pending calls with a number above ``after``, sorted by number."""
         outboxes = self._dispatcher.outboxes
         entries = outboxes.entries.values() if sender is None else outboxes.of_sender(sender)
         found = [each for each in entries if each.number > after and receiver in (None, each.call.receiver)]
         return [self.status(entry) for entry in sorted(found, key=lambda each: each.number)[:limit]]
 
-    def status(self, entry: Entry) -> PendingStatus:
+    def status(self, entry: Entry) -> CallStatus:
         """Return the status of a call."""
         place, now_ms = entry.place, self._dispatcher.alarm.now_ms()
         due_ms = entry.due_ms if entry.pair.delayed else place.not_before_ms
         is_free = not (place.settled or place.on_its_way or place.held or entry.pair.channel.paused)
         next_ms = self._wall_ms() + max(0, due_ms - now_ms) if is_free and self._blocker(entry) is None else None
-        return PendingStatus(
-            entry.call,
-            entry.pair.sender,
-            entry.number,
-            "running" if place.on_its_way else "pending",
-            place.attempts,
-            next_ms,
-            entry.problem,
-            self._waits_for(entry, now_ms),
+        state = "running" if place.on_its_way else "pending"
+        waits_for = self._waits_for(entry, now_ms)
+        return CallStatus(
+            entry.call, entry.pair.sender, state, place.attempts, next_ms, waits_for, problem=entry.problem
         )
 
     def _waits_for(self, entry: Entry, now_ms: int) -> str:
@@ -139,7 +106,7 @@ class Operating:
         Raises:
             GoverseError: the store did not take the marks.
         """
-        return await self._mark(namespace, call_id, Void.CANCELLED)
+        return await self._mark(self._dispatcher.outboxes.with_id(namespace, call_id), Void.CANCELLED)
 
     async def skip(self, namespace: str, call_id: str) -> int:
         """Give up the pending calls with this id, so that the calls behind them go on; they become dead letters.
@@ -147,11 +114,19 @@ class Operating:
         Raises:
             GoverseError: the store did not take the marks.
         """
-        return await self._mark(namespace, call_id, Void.SKIPPED)
+        return await self._mark(self._dispatcher.outboxes.with_id(namespace, call_id), Void.SKIPPED)
 
-    async def _mark(self, namespace: str, call_id: str, reason: Void) -> int:
+    async def cancel_entry(self, entry: Entry) -> None:
+        """Cancel one pending call; see ``cancel``."""
+        await self._mark((entry,), Void.CANCELLED)
+
+    async def skip_entry(self, entry: Entry) -> None:
+        """Give up one pending call; see ``skip``."""
+        await self._mark((entry,), Void.SKIPPED)
+
+    async def _mark(self, entries: Sequence[Entry], reason: Void) -> int:
         marked = 0
-        for entry in self._dispatcher.outboxes.with_id(namespace, call_id):
+        for entry in entries:
             if entry.place.settled or entry.place.void is not None:
                 continue
             mark = Mark(entry.number, entry.place.attempts, reason.value)
@@ -161,12 +136,14 @@ class Operating:
 
     def retry(self, namespace: str, call_id: str) -> int:
         """Deliver the calls with this id now that are held or wait for an attempt, and return their number."""
-        retried = 0
-        for entry in self._dispatcher.outboxes.with_id(namespace, call_id):
-            if not entry.pair.delayed and entry.pair.channel.retry(entry.number):
-                self._dispatcher.deliveries.serve(entry.pair)
-                retried += 1
-        return retried
+        return sum(map(self.retry_entry, self._dispatcher.outboxes.with_id(namespace, call_id)))
+
+    def retry_entry(self, entry: Entry) -> bool:
+        """Deliver one call now. Return False if it is not held and does not wait for an attempt."""
+        if entry.pair.delayed or not entry.pair.channel.retry(entry.number):
+            return False
+        self._dispatcher.deliveries.serve(entry.pair)
+        return True
 
     # --- pairs --------------------------------------------------------------------------------------------------------
 
@@ -191,7 +168,14 @@ class Operating:
     # --- dead letters -------------------------------------------------------------------------------------------------
 
     async def redrive(
-        self, namespace: str, call_id: str, shard_of: Callable[[ObjectKey], int], *, body: bytes | None = None
+        self,
+        namespace: str,
+        call_id: str,
+        shard_of: Callable[[ObjectKey], int],
+        *,
+        sender: ObjectKey | None = None,
+        body: bytes | None = None,
+        delay_ms: int = 0,
     ) -> str | None:
         """Send the call of a dead letter again, with other arguments if ``body`` is not None.
 
@@ -203,40 +187,47 @@ class Operating:
             The new id, or None if there is no dead letter with this id.
 
         Raises:
+            ConflictError: a call with this id has ended, and is no dead letter.
             GoverseError: the store does not answer, or did not take the record.
         """
-        running = self._redriving.get((namespace, call_id))
+        name = namespace, sender, call_id
+        running = self._redriving.get(name)
         if running is None:
-            running = asyncio.ensure_future(self._redrive(namespace, call_id, shard_of, body))
-            self._redriving[namespace, call_id] = running
-            running.add_done_callback(lambda _: self._redriving.pop((namespace, call_id), None))
+            letter = self._outbox.finished_call(namespace, call_id, sender=sender)
+            running = asyncio.ensure_future(self._redrive(letter, shard_of, body, delay_ms))
+            self._redriving[name] = running
+            running.add_done_callback(lambda _: self._redriving.pop(name, None))
         return await asyncio.shield(running)
 
     async def _redrive(
-        self, namespace: str, call_id: str, shard_of: Callable[[ObjectKey], int], body: bytes | None
+        self,
+        found: Awaitable[FinishedCall | None],
+        shard_of: Callable[[ObjectKey], int],
+        body: bytes | None,
+        delay_ms: int,
     ) -> str | None:
-        letter = await self._outbox.finished_call(namespace, call_id)
+        letter = await found
         if letter is None:
             return None
         if letter.state != "dead":
             return _sent_again_as(letter)
-        again = self._again(letter, body)
+        again = self._again(letter, body, delay_ms)
         self._dispatcher.check_room(letter.sender, 1)
-        note = Problem(REDRIVEN, f"the call was sent again as {again.id}", extra={_NEW_ID: again.id})
-        spent = letter._replace(state="cancelled", outcome=encode_reply(Reply(problem=note)))
+        note = CallRedriven(f"the call was sent again as {again.id}", **{_NEW_ID: again.id})
+        spent = letter._replace(state="cancelled", outcome=encode_reply(Reply(problem=Problem.of(note))))
         effects = Effects(sends=(again,), finished=(spent,))
         await self._commit(letter.sender, shard_of(letter.sender), effects)
         return again.id
 
-    def _again(self, letter: FinishedCall, body: bytes | None) -> SentCall:
+    def _again(self, letter: FinishedCall, body: bytes | None, delay_ms: int) -> SentCall:
         call, now_ms = letter.call, self._wall_ms()
         lifetime_ms = call.expires_ms - call.sent_ms if call.expires_ms else 0
         return call._replace(
-            id=self._new_id(),
+            id=self._new_id(letter.sender),
             body=call.body if body is None else body,
             sent_ms=now_ms,
-            due_ms=0,
-            expires_ms=now_ms + lifetime_ms if lifetime_ms else 0,
+            due_ms=now_ms + delay_ms if delay_ms else 0,
+            expires_ms=now_ms + delay_ms + lifetime_ms if lifetime_ms else 0,
         )
 
     async def _commit(self, sender: ObjectKey, shard: int, effects: Effects) -> None:
@@ -250,10 +241,15 @@ class Operating:
         await waiting
 
 
-def _sent_again_as(end: FinishedCall) -> str | None:
+def _sent_again_as(end: FinishedCall) -> str:
+    """Return the id under which a dead letter was sent again.
+
+    Raises:
+        ConflictError: the call was no dead letter.
+    """
     problem = decode_reply(end.outcome, 0).problem if end.outcome else None
-    if problem is None or problem.code != REDRIVEN or problem.status is not None:
-        return None
+    if problem is None or problem.code != CallRedriven.code or problem.status is not None:
+        raise ConflictError(f"only a dead letter can be sent again; the call {end.call.id} is {end.state}")
     return str(problem.extra[_NEW_ID])
 
 

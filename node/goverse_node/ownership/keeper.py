@@ -19,7 +19,7 @@ from goverse.cluster.table import ShardTable
 from goverse.cluster.view import ClusterView
 from goverse.errors import MalformedRequest
 from goverse.model.catalog import Catalog, encode_catalog
-from goverse.model.keys import ObjectKey
+from goverse.model.keys import ObjectKey, placement_hash
 from goverse.ports.authority import Authority
 from goverse.ports.clock import boot_time
 from goverse.ports.coordinator import Coordinator
@@ -167,6 +167,14 @@ class Keeper:
                 "nodes; use shard#N/name"
             )
         return self._table.shard_of(key)
+
+    def hash_of(self, key: ObjectKey) -> int:
+        """Return the placement hash of an object.
+
+        Raises:
+            MalformedRequest: the id names a shard that does not exist.
+        """
+        return placement_hash(key, self._table.base)
 
     def epoch(self, shard: int) -> int | None:
         """Return the epoch for new commits, or None if the shard is not open here."""

@@ -53,6 +53,8 @@ from goverse.errors import (
     Unavailable,
     known,
 )
+from goverse.model.call_status import accepted
+from goverse.model.effects import Effects
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import StoredObject
@@ -72,7 +74,7 @@ from goverse_node.runtime.shard_counters import ShardCounters
 from goverse_node.runtime.state import State
 from goverse_node.runtime.store_answer import outcome, refusal
 from goverse_node.runtime.turn import Turn
-from goverse_node.runtime.turn_effects import effects_of
+from goverse_node.runtime.turn_effects import Outbox, TurnEffects, effects_of
 from goverse_node.runtime.turn_kinds import (
     CALL,
     CREATE,
@@ -326,6 +328,15 @@ class Activation:
             call.refuse(Moving())
         elif self.phase is Phase.ACTIVE and not self.running and not self._mailbox:
             self._begin(call)
+        else:
+            self._wait(call)
+
+    def _wait(self, call: Call) -> None:
+        """Queue a call, or refuse it. A SEND changes nothing, so it waits for no turn, only for the object's load."""
+        request = call.request
+        submits = request.operation is Operation.SEND
+        if submits and self.phase is Phase.ACTIVE:
+            self._begin(call)
         elif self._mailbox is not None and len(self._mailbox) >= self.host.options.mailbox_calls_max:
             call.refuse(
                 Overloaded(f"{self.key} already has {len(self._mailbox)} waiting calls; try again", retry_after_s=1)
@@ -335,7 +346,10 @@ class Activation:
         else:
             if self._mailbox is None:
                 self._mailbox = deque()
-            self._mailbox.append(call)
+            if submits:
+                self._mailbox.insert(sum(each.request.operation is Operation.SEND for each in self._mailbox), call)
+            else:
+                self._mailbox.append(call)
             self.host.deadlines.watch(call, self)
             self.admit()
 
@@ -385,7 +399,9 @@ class Activation:
             self._mailbox = None
 
     def _may_run(self, call: Call) -> bool:
-        return not self.running or (call.readonly and all(turn.readonly for turn in self.running))
+        if not self.running or call.request.operation is Operation.SEND:
+            return True
+        return call.readonly and all(turn.readonly for turn in self.running)
 
     # --- start of turns -----------------------------------------------------------------------------------------------
 
@@ -410,6 +426,8 @@ class Activation:
                 host.contexts.new().run(self._start, CALL, call.method, call, None)
             elif request.operation is Operation.CREATE:
                 host.contexts.new().run(self._begin_create, call)
+            elif request.operation is Operation.SEND:
+                self._submit(call)
             else:
                 hook = hook_of_delete(instance, request)
                 host.contexts.new().run(self._start_hook, DELETE, hook, call)
@@ -417,6 +435,18 @@ class Activation:
             self.gate.refuse_when_durable(self, call, error)
         except BaseException as error:
             self.gate.refuse_when_durable(self, call, self._not_started(request, error))
+
+    def _submit(self, call: Call) -> None:
+        """Commit a call that a client sends the object, and answer with its status. No code of the object runs."""
+        assert isinstance(call.reliable, Effects)
+        effects = TurnEffects()
+        Outbox(self, self.host.outgoing, effects).check_room()
+        effects.join(call.reliable)
+        [sent] = call.reliable.sends
+        instance = self.state.instance
+        version = instance.version if instance.exists else self._version_in_store()
+        reply = Reply(accepted(self.key, sent).encode())
+        self.gate.commit(self, call, reply, expected=version, effects=effects)
 
     def _begin_create(self, call: Call) -> None:
         """Start the turn that creates the object; a create that describes the existing object is only answered."""

@@ -45,6 +45,10 @@ class CallHost(Protocol):
     outgoing: Outgoing
     registry: Registry
 
+    def new_call_id(self, sender: ObjectKey) -> str:
+        """Return an id for a reliable call of ``sender``."""
+        ...
+
 
 class CallingObject(Protocol):
     """The object that makes the calls."""
@@ -278,7 +282,7 @@ class Scope:
         """Return the call with what follows from the turn that sends it, and with an id."""
         turn, request, now_ms = self._turn, self._turn.request, self.now_ms()
         return call._replace(
-            id=call.id or f"c_{time_ordered_id(now_ms, os.urandom(10))}",
+            id=call.id or turn.activation.host.new_call_id(turn.activation.key),
             sent_ms=now_ms,
             subject=request.caller.subject,
             request_id=request.request_id,

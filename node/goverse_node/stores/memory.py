@@ -115,9 +115,11 @@ class MemoryStore:
         """Return up to ``limit`` finished calls that ``where`` selects, the newest first."""
         return await self._table.outbox.finished(where, self._time.now_ms(), after=after, limit=limit)
 
-    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
-        """Return the newest finished call with this id."""
-        return self._table.outbox.finished_call(namespace, call_id, self._time.now_ms())
+    async def finished_call(
+        self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
+    ) -> FinishedCall | None:
+        """Return the newest finished call with this id, of ``sender`` if it is known."""
+        return self._table.outbox.finished_call(CallFilter(namespace, sender=sender), call_id, self._time.now_ms())
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         """Remove up to ``limit`` finished calls that ``where`` selects, the oldest first. Returns their number."""

@@ -125,10 +125,12 @@ class MeteredStore(Collector):
         with self.durations.measure("finished"):
             return await self._store.finished(where, after=after, limit=limit)
 
-    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+    async def finished_call(
+        self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
+    ) -> FinishedCall | None:
         """Return the finished call with this id."""
         with self.durations.measure("finished_call"):
-            return await self._store.finished_call(namespace, call_id)
+            return await self._store.finished_call(namespace, call_id, sender=sender)
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         """Remove finished calls."""

@@ -125,10 +125,10 @@ class OutboxTable:
         held = (self._ends.entries[each] for each in places if each in self._ends.entries)
         return [entries_of.forgotten_entry(*entries_of.end_name(entry), place) for entry in held]
 
-    def finished_call(self, namespace: str, call_id: str, now_ms: int) -> FinishedCall | None:
-        """Return the newest finished call of a namespace with this id."""
-        places = sorted(self._ends.by_id.get((namespace, call_id), ()))
-        return next((end for each in places if (end := self._ends.selected(each, CallFilter(), now_ms))), None)
+    def finished_call(self, where: CallFilter, call_id: str, now_ms: int) -> FinishedCall | None:
+        """Return the newest selected call with this id; ``where`` has a namespace."""
+        places = sorted(self._ends.by_id.get((where.namespace or "", call_id), ()))
+        return next((end for each in places if (end := self._ends.selected(each, where, now_ms))), None)
 
     # --- commits --------------------------------------------------------------------------------------------
 

@@ -79,11 +79,11 @@ export class UnexpectedAnswer extends GoverseError {
 }
 
 const OWN_CODES: ReadonlySet<string> = new Set([
-  "access_denied", "call_forgotten", "call_id_mismatch", "call_void", "conflict", "cursor_expired", "deadlock",
-  "idempotency_in_progress", "idempotency_key_mismatch", "invalid_arguments", "malformed_request", "method_not_allowed",
-  "object_exists", "object_not_found", "overloaded", "precondition_required", "rate_limited", "reentrancy_conflict",
-  "region_mismatch", "request_error", "restore_refused", "token_expired", "too_large", "unauthenticated",
-  "unknown_method", "unknown_path", "unknown_type", "version_mismatch",
+  "access_denied", "call_forgotten", "call_id_mismatch", "call_not_found", "call_pending", "call_redriven", "call_void",
+  "conflict", "cursor_expired", "deadlock", "idempotency_in_progress", "idempotency_key_mismatch", "invalid_arguments",
+  "malformed_request", "method_not_allowed", "object_exists", "object_not_found", "overloaded", "precondition_required",
+  "rate_limited", "reentrancy_conflict", "region_mismatch", "request_error", "restore_refused", "token_expired",
+  "too_large", "unauthenticated", "unknown_method", "unknown_path", "unknown_type", "version_mismatch",
 ]);
 const MEMBERS: ReadonlySet<string> = new Set([
   "type", "title", "status", "detail", "code", "retryable", "request_id",

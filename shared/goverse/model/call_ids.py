@@ -1,7 +1,8 @@
 """Ids of reliable calls, and the way from an id to the node that has the call.
 
 A generated id is ``c_``, the placement hash of the sender, and a UUID, as 48 hexadecimal digits. So any gate finds the
-shard of the call by its id alone, also after shards were split or merged. An id that the sender chose does not name a
+shard of the call by its id alone, also after shards were split or merged. The dead letter of a ``then`` has the id of
+its call and ``.then`` (``THEN_SUFFIX``), which leads to the same place. An id that the sender chose does not name a
 place; a request about such a call has to name the sender.
 """
 
@@ -16,7 +17,11 @@ from goverse.model.object_ids import derived_id, time_ordered_id
 GENERATED_ID_PREFIX: Final = "c_"
 """Prefix of generated ids; an id that a sender chooses must not have it."""
 
-_GENERATED: Final = re.compile(r"c_([0-9a-f]{16})[0-9a-f]{32}")
+THEN_SUFFIX: Final = ".then"
+"""End of the id of a dead letter for a ``then`` alone."""
+
+_GENERATED: Final = re.compile(r"c_([0-9a-f]{16})[0-9a-f]{32}(?:\.then)?")
+_PLACE: Final = re.compile(r"[0-9a-f]{16}")
 
 
 def new_call_id(placement: int, wall_ms: int, entropy: bytes) -> str:
@@ -41,6 +46,11 @@ def place_of_call(namespace: str, placement: int) -> ObjectKey:
     Its type is empty, so it is not the key of an object; ``goverse.model.keys.placement_hash`` reads its id.
     """
     return ObjectKey(namespace, "", f"{placement:016x}")
+
+
+def is_place(key: ObjectKey) -> bool:
+    """True if ``place_of_call`` made the key."""
+    return not key.type and _PLACE.fullmatch(key.id) is not None
 
 
 def _call_id(placement: int, unique: str) -> str:

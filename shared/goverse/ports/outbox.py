@@ -69,8 +69,13 @@ class Outbox(Protocol):
         """
         ...
 
-    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
-        """Return the kept end of the call with this id, the newest if several senders used the id."""
+    async def finished_call(
+        self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
+    ) -> FinishedCall | None:
+        """Return the kept end of the call with this id.
+
+        Several senders can use one id. Without ``sender``, the newest end is returned.
+        """
         ...
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:

@@ -110,7 +110,7 @@ def miss_of(problem: Problem) -> Miss | None:
 
 def delivery_of(call: RoutedCall, sent_to: Route | None) -> Delivery:
     """Return the retry state of a call whose first attempt went to ``sent_to``, or found no owner."""
-    # Every call except a READ has a key by now, and a READ may be repeated without one
+    # Every call except READ and CALLS has a key by now, and these two may be repeated without one
     delivery = Delivery(call.began_at, call.request.deadline)
     if sent_to is not None:
         delivery.next(sent_to, call.began_at)

@@ -6,7 +6,7 @@ that was provably not executed is sent again; so is one that may be repeated und
 
 Every call except a READ has such a key: the caller's, or one made here that is unique to this process. Calls of
 readonly methods need one because they may start hooks, and calls made by ``on_create`` or ``on_activate`` derive their
-keys from it.
+keys from it. A request about reliable calls (``CALLS``) needs none, because it can be repeated.
 
 The delivery of a reliable call has no key, because its receiver recognises repetitions by their numbers. Its sender
 repeats it, in order with the other calls of its pair. So the router sends a delivery again only if it was provably not
@@ -35,6 +35,7 @@ from goverse.routing.links import Connect, Links, list_at_any, readiness_of
 from goverse.routing.routed_call import RoutedCall, delivery_of
 from goverse.routing.stats import RouterStats
 
+_REPEATABLE: Final = (Operation.READ, Operation.CALLS)
 _GIVEN_UP_S: Final = 0.25  # a parked call whose caller gave up is removed within this time
 
 
@@ -137,7 +138,7 @@ class Router:
         except GoverseError as error:
             waiter.set_result(Reply(problem=Problem.of(error, request.request_id)))
             return
-        if request.idempotency_key is None and request.operation is not Operation.READ and request.delivery is None:
+        if request.idempotency_key is None and request.operation not in _REPEATABLE and request.delivery is None:
             request.idempotency_key = f"{self._key_prefix}{next(self._numbers):x}"
             request.fresh_key = True
         call = RoutedCall(self, request, shard, waiter, asyncio.get_running_loop().time())

@@ -24,8 +24,10 @@ from goverse.limits import (
     PROBLEM_DETAIL_BYTES_MAX,
     RELEASE_RETRY_AFTER_S,
     REQUEST_ID_BYTES_MAX,
+    SEND_DELAY_S_MAX,
 )
 from goverse.model.access import only_nodes
+from goverse.model.call_ids import is_place
 from goverse.model.caller import ANONYMOUS, identified
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ObjectKey, check_namespace, is_name
@@ -44,9 +46,13 @@ _OPERATIONS: Final[Mapping[int, Operation]] = {int(operation): operation for ope
 _NUMBERS: Final[Mapping[Operation, messages.Operation.ValueType]] = {
     operation: cast("messages.Operation.ValueType", int(operation)) for operation in Operation
 }
+_EARLIER_NUMBERS: Final = {operation: number for operation, number in _NUMBERS.items() if operation < Operation.SEND}
+"""The operations of a release without reliable calls."""
+
 _DERIVED_PREFIXES: Final = (DERIVED_KEY_PREFIX, CLIENT_DERIVED_KEY_PREFIX)
 _NAMES_KNOWN_MAX: Final = 10_000
 _VERSIONS_MAX: Final = 256
+_SHOWN: Final = 40
 _REASONS_MAX: Final = 20
 _SEQ_MAX: Final = 2**63 - 1  # a bigint in the store
 _UNSENDABLE: Final = (TypeError, ValueError, AttributeError)  # raised by protobuf for a value of the wrong type
@@ -116,9 +122,11 @@ def write_requests(
 ) -> list[tuple[int, GoverseError]]:
     """Append requests to the envelope. Returns those that cannot be encoded or sent to this peer, with the error.
 
-    A peer without the feature "deliveries" would run a delivery as an ordinary call, so none is sent to it.
+    A peer without the feature "deliveries" would run a delivery as an ordinary call, so none is sent to it. It knows no
+    SEND and no CALLS either.
     """
     failed: list[tuple[int, GoverseError]] = []
+    numbers = _NUMBERS if takes_deliveries else _EARLIER_NUMBERS
     requests = envelope.requests
     add = requests.add
     for number, request in frames:
@@ -127,10 +135,13 @@ def write_requests(
             message.id = number
             if request.delivery is not None:
                 _write_delivery(request.delivery, message.delivery, takes_deliveries=takes_deliveries)
-            _write_request(request, now, message)
+            _write_request(request, now, message, numbers)
         except Unavailable as error:
             requests.pop()
             failed.append((number, error))
+        except KeyError:
+            requests.pop()
+            failed.append((number, _of_an_earlier_release("try again")))
         except _UNSENDABLE as error:
             requests.pop()
             failed.append((number, known(MalformedRequest(f"the request cannot be encoded: {error}"), Executed.NO)))
@@ -144,8 +155,7 @@ def _write_delivery(delivery: Delivery, message: messages.Delivery, *, takes_del
         Unavailable: the peer runs a release that does not know deliveries.
     """
     if not takes_deliveries:
-        detail = "the node runs a release without reliable calls; an upgrade is in progress, the call is repeated later"
-        raise known(Unavailable(detail, retry_after_s=RELEASE_RETRY_AFTER_S), Executed.NO)
+        raise known(_of_an_earlier_release("the call is repeated"), Executed.NO)
     message.sender.namespace, message.sender.type, message.sender.id = delivery.sender
     message.seq, message.part = place_of(delivery.number)
     message.prev_seq, message.prev_part = place_of(delivery.prev)
@@ -156,8 +166,24 @@ def _write_delivery(delivery: Delivery, message: messages.Delivery, *, takes_del
     message.sent_ms = delivery.sent_ms
 
 
-def _write_request(request: Request, now: float, message: messages.Request) -> None:
-    message.operation = _NUMBERS[request.operation]
+def _of_an_earlier_release(then: str) -> Unavailable:
+    """Return the error for a request to a peer that knows no reliable calls.
+
+    Without ``executed``, a router answers with it at once: an upgrade takes longer than a caller waits.
+    """
+    return Unavailable(
+        f"the node runs a release without reliable calls; an upgrade is in progress, {then} later",
+        retry_after_s=RELEASE_RETRY_AFTER_S,
+    )
+
+
+def _write_request(
+    request: Request,
+    now: float,
+    message: messages.Request,
+    numbers: Mapping[Operation, messages.Operation.ValueType],
+) -> None:
+    message.operation = numbers[request.operation]
     message.namespace, message.type, message.object_id = request.key
     message.method = request.method
     message.body = request.body
@@ -179,6 +205,8 @@ def _write_request(request: Request, now: float, message: messages.Request) -> N
         message.fresh_key = True
     if request.reads_only:
         message.reads_only = True
+    if request.delay_ms:
+        message.delay_ms = request.delay_ms
     if request.chain:
         for namespace, type_name, object_id in request.chain:
             message.chain.add(namespace=namespace, type=type_name, id=object_id)
@@ -229,9 +257,9 @@ class RequestReader:
         if caller and not (caller.isascii() and caller.isprintable() and len(caller) <= CALLER_BYTES_MAX):
             raise _out_of_bounds("caller", CALLER_BYTES_MAX)
         parent, state = checked(message.traceparent, message.tracestate) if message.traceparent else NO_TRACE
-        return Request(
+        request = Request(
             operation,
-            self._key(message.namespace, message.type, message.object_id),
+            self._key(message.namespace, message.type, message.object_id) if message.type else self._place(message),
             self._method(message.method),
             message.body,
             now + min(message.remaining_ms, self._remaining_ms_max) / 1000,
@@ -247,6 +275,21 @@ class RequestReader:
             state,
             delivery,
         )
+        if operation is Operation.SEND:
+            request.delay_ms = _delay_ms(message)
+        return request
+
+    def _place(self, message: messages.Request) -> ObjectKey:
+        """Decode the key of a request about a call whose sender is not known."""
+        if message.operation != messages.OPERATION_CALLS:
+            _check_name(message.type, "type")
+        if message.namespace not in self._namespaces:
+            check_namespace(message.namespace)
+            _remember(self._namespaces, message.namespace)
+        place = ObjectKey(message.namespace, "", message.object_id)
+        if not is_place(place):
+            raise _unfit(f"{message.object_id[:_SHOWN]!r} is not a place; it must be 16 hexadecimal digits")
+        return place
 
     def _delivery(self, message: messages.Request) -> Delivery:
         """Decode the part of a request that makes it a delivery. No turn waits for one, so it has no call chain."""
@@ -288,6 +331,12 @@ class RequestReader:
             _check_name(name, "method")
             _remember(self._methods, name)
         return name
+
+
+def _delay_ms(message: messages.Request) -> int:
+    if message.delay_ms > SEND_DELAY_S_MAX * 1000:
+        raise _unfit(f"the delay has {message.delay_ms} ms; {round(SEND_DELAY_S_MAX * 1000)} are allowed")
+    return message.delay_ms
 
 
 def _out_of_bounds(what: str, size_max: int) -> MalformedRequest:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
+from goverse.model.call_status import CallStatus
 from goverse.model.frames import Reply
-from goverse_node.messages.operating import Operating, PendingStatus
+from goverse_node.messages.operating import Operating
 from tests.unit.messages.town import Town, key, refusal, run, sent
 
 A, B, C = key("Sender", "a"), key("Receiver", "b"), key("Receiver", "c")
@@ -14,10 +15,10 @@ A, B, C = key("Sender", "a"), key("Receiver", "b"), key("Receiver", "c")
 
 def operating(town: Town) -> Operating:
     numbers = count(1)
-    return Operating(town.dispatcher, town.store, lambda: f"again{next(numbers)}", town.clock.wall_ms)
+    return Operating(town.dispatcher, town.store, lambda _sender: f"again{next(numbers)}", town.clock.wall_ms)
 
 
-def one(operator: Operating, call_id: str) -> PendingStatus:
+def one(operator: Operating, call_id: str) -> CallStatus:
     [found] = operator.find("default", call_id)
     return found
 

@@ -17,7 +17,7 @@ import orjson
 from goverse.errors import GoverseError, Unavailable
 from goverse.model.effects import ANY_VERSION, Effects, FinishedCall, Mark, PendingCall, SentCall
 from goverse.model.frames import Problem, Reply, Request
-from goverse.model.keys import ObjectKey
+from goverse.model.keys import ObjectKey, placement_hash
 from goverse.model.receipts import NO_RECEIPT, Receipt, Settlement, Verdict, number_of
 from goverse.model.records import CommitRecord, StoreHealth
 from goverse.model.replies import decode_reply, encode_reply
@@ -145,9 +145,13 @@ class TownStore:
         del where, after
         return list(self.ends.values())[:limit]
 
-    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+    async def finished_call(
+        self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
+    ) -> FinishedCall | None:
         await asyncio.sleep(0.01)
         end = self.ends.get(call_id)
+        if end is not None and sender not in (None, end.sender):
+            return None
         now_ms = EPOCH_MS + round(asyncio.get_running_loop().time() * 1000)
         return end if end is not None and end.sender.namespace == namespace and end.expires_ms > now_ms else None
 
@@ -173,6 +177,9 @@ class TownShards:
 
     def shard_of(self, key: ObjectKey) -> int:
         return sum(key.id.encode()) % SHARDS
+
+    def hash_of(self, key: ObjectKey) -> int:
+        return placement_hash(key)
 
     def epoch(self, shard: int) -> int | None:
         return None if shard in self.closed else self.number

@@ -40,6 +40,10 @@ class Claim:
         del key
         return 0
 
+    def hash_of(self, key: ObjectKey) -> int:
+        del key
+        return 0
+
     def epoch(self, shard: int) -> int | None:
         del shard
         return self.now

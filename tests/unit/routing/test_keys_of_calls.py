@@ -27,6 +27,9 @@ def unreachable(address: str) -> NodeLink:
         (Operation.DELETE, None, router_key(ROUTER, 1), True),
         (Operation.CALL, "mine", "mine", False),
         (Operation.READ, None, None, False),
+        (Operation.SEND, None, router_key(ROUTER, 1), True),
+        (Operation.SEND, "mine", "mine", False),
+        (Operation.CALLS, None, None, False),
     ],
 )
 async def test_a_request_that_may_change_something_has_a_key(

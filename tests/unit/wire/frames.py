@@ -98,7 +98,8 @@ replies = st.builds(
 
 def request(body: bytes = b"", *, deadline: float = 100.0, **further: Any) -> Request:
     """Return an ordinary request."""
-    return Request(Operation.CALL, ObjectKey("default", "Counter", "c1"), "add", body, deadline, "r1", **further)
+    plain = Request(Operation.CALL, ObjectKey("default", "Counter", "c1"), "add", body, deadline, "r1")
+    return replace(plain, **further)
 
 
 class Slot:

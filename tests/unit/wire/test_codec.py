@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from goverse.errors import AccessDenied, Executed, GoverseError, MalformedRequest, PeerError
 from goverse.limits import CALL_TIMEOUT_S_MAX
+from goverse.model.call_ids import place_of_call
 from goverse.model.caller import SYSTEM, Caller, identified
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
@@ -412,6 +413,49 @@ def test_no_delivery_is_written_for_a_peer_that_would_run_it_as_an_ordinary_call
     ((number, error),) = codec.write_requests(both, NOW, envelope, takes_deliveries=False)
 
     assert (number, error.code, error.retryable, error.link_verdict) == (1, "unavailable", True, Executed.NO)
+    assert [message.body for message in sent(envelope).requests] == [b"2"]
+
+
+@pytest.mark.requirement("DUR-3")
+def test_a_submission_keeps_its_delay_and_a_request_about_calls_the_place_of_a_call() -> None:
+    place = place_of_call("default", 2**64 - 1)
+    submitted = frames.request(operation=Operation.SEND, delay_ms=366 * 86_400_000)
+    asked = frames.request(b"{}", operation=Operation.CALLS, key=place, method="show")
+
+    arrived = through(submitted, asked)
+
+    assert [(each.operation, each.key, each.delay_ms) for each in arrived] == [
+        (Operation.SEND, submitted.key, 366 * 86_400_000),
+        (Operation.CALLS, place, 0),
+    ]
+
+
+@pytest.mark.requirement("DUR-3")
+@pytest.mark.parametrize(
+    ("further", "complaint"),
+    [
+        ({"operation": Operation.SEND, "delay_ms": 366 * 86_400_000 + 1}, "the delay has"),
+        ({"operation": Operation.CALLS, "key": ObjectKey("default", "", "c1")}, "'c1' is not a place"),
+        ({"operation": Operation.CALLS, "key": ObjectKey("no namespace", "", "0" * 16)}, "namespace"),
+        ({"operation": Operation.CALL, "key": place_of_call("default", 7)}, "invalid type name"),
+        ({"operation": Operation.SEND, "key": place_of_call("default", 7)}, "invalid type name"),
+    ],
+)
+def test_a_request_about_calls_is_checked(further: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(MalformedRequest, match=complaint):
+        through(frames.request(**further))
+
+
+@pytest.mark.requirement("DUR-3", "QUA-6")
+@pytest.mark.parametrize("operation", [Operation.SEND, Operation.CALLS])
+def test_a_peer_of_an_earlier_release_gets_no_submission_and_no_request_about_calls(operation: Operation) -> None:
+    envelope = messages.Envelope()
+    both = [(1, frames.request(operation=operation)), (2, frames.request(b"2"))]
+
+    ((number, error),) = codec.write_requests(both, NOW, envelope, takes_deliveries=False)
+
+    assert (number, error.code, error.retryable, error.link_verdict) == (1, "unavailable", True, None)
+    assert error.extra == {"retry_after_s": 5}
     assert [message.body for message in sent(envelope).requests] == [b"2"]
 
 

@@ -70,9 +70,9 @@ async def finished(read: Read, where: CallFilter, after: tuple[int, str] | None,
     return [_finished(row) for row in rows]
 
 
-async def finished_call(read: Read, namespace: str, call_id: str) -> FinishedCall | None:
+async def finished_call(read: Read, namespace: str, call_id: str, sender: ObjectKey | None) -> FinishedCall | None:
     """Return a finished call as ``Outbox.finished_call`` does."""
-    rows = await read(partial(fetch, query("finished_call"), call_id.encode(), namespace))
+    rows = await read(partial(fetch, query("finished_call"), call_id.encode(), namespace, *_optional(sender)))
     return _finished(rows[0]) if rows else None
 
 
@@ -85,8 +85,11 @@ async def forget_finished(where: CallFilter, limit: int, connection: Any) -> int
 
 def _filter(where: CallFilter) -> tuple[Any, ...]:
     states = _STATES if where.states is None else sorted(where.states)
-    objects = [_name(key) if key is not None else (None, None) for key in (where.sender, where.receiver)]
-    return states, where.namespace, where.type, *objects[0], *objects[1]
+    return states, where.namespace, where.type, *_optional(where.sender), *_optional(where.receiver)
+
+
+def _optional(key: ObjectKey | None) -> tuple[int, bytes] | tuple[None, None]:
+    return (None, None) if key is None else _name(key)
 
 
 def _name(key: ObjectKey) -> tuple[int, bytes]:

@@ -346,13 +346,15 @@ class PostgresStore:
         """
         return await outbox.finished(self._read, where, after, limit)
 
-    async def finished_call(self, namespace: str, call_id: str) -> FinishedCall | None:
+    async def finished_call(
+        self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
+    ) -> FinishedCall | None:
         """Return the kept end of the call with this id, the newest if several senders used the id.
 
         Raises:
             Unavailable: PostgreSQL is unavailable.
         """
-        return await outbox.finished_call(self._read, namespace, call_id)
+        return await outbox.finished_call(self._read, namespace, call_id, sender)
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         """Remove up to ``limit`` kept ends of calls, the oldest first, and return how many were removed.

@@ -35,6 +35,10 @@ class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operation.V
     OPERATION_CREATE: _Operation.ValueType  # 2
     OPERATION_READ: _Operation.ValueType  # 3
     OPERATION_DELETE: _Operation.ValueType  # 4
+    OPERATION_SEND: _Operation.ValueType  # 5
+    """Both require the feature "deliveries"."""
+    OPERATION_CALLS: _Operation.ValueType  # 6
+    """`method` is a verb of goverse.model.call_verbs. `type` may be empty; `object_id` is then a place, 16 hex digits."""
 
 class Operation(_Operation, metaclass=_OperationEnumTypeWrapper): ...
 
@@ -43,6 +47,10 @@ OPERATION_CALL: Operation.ValueType  # 1
 OPERATION_CREATE: Operation.ValueType  # 2
 OPERATION_READ: Operation.ValueType  # 3
 OPERATION_DELETE: Operation.ValueType  # 4
+OPERATION_SEND: Operation.ValueType  # 5
+"""Both require the feature "deliveries"."""
+OPERATION_CALLS: Operation.ValueType  # 6
+"""`method` is a verb of goverse.model.call_verbs. `type` may be empty; `object_id` is then a place, 16 hex digits."""
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
 
 class _Executed:
@@ -234,6 +242,7 @@ class Request(_message.Message):
     TRACESTATE_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
     READS_ONLY_FIELD_NUMBER: _builtins.int
+    DELAY_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Chosen by the sender; grows with every request of a stream."""
     operation: Global___Operation.ValueType
@@ -257,6 +266,8 @@ class Request(_message.Message):
     """The entries of tracing systems that belong to `traceparent`; at most 512 bytes, ignored without a traceparent."""
     reads_only: _builtins.bool
     """A readonly turn makes this call, so only a readonly method may run."""
+    delay_ms: _builtins.int
+    """For OPERATION_SEND: the time after which the call is due."""
     @_builtins.property
     def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Key]: ...
     @_builtins.property
@@ -287,10 +298,11 @@ class Request(_message.Message):
         tracestate: _builtins.str = ...,
         delivery: Global___Delivery | None = ...,
         reads_only: _builtins.bool = ...,
+        delay_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "delivery", b"delivery", "idempotency_key", b"idempotency_key", "if_match", b"if_match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "delivery", b"delivery", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "reads_only", b"reads_only", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key", "_if_match", b"_if_match", "attempt", b"attempt", "body", b"body", "caller", b"caller", "chain", b"chain", "delay_ms", b"delay_ms", "delivery", b"delivery", "fresh_key", b"fresh_key", "id", b"id", "idempotency_key", b"idempotency_key", "if_match", b"if_match", "method", b"method", "namespace", b"namespace", "object_id", b"object_id", "operation", b"operation", "reads_only", b"reads_only", "remaining_ms", b"remaining_ms", "request_id", b"request_id", "traceparent", b"traceparent", "tracestate", b"tracestate", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__idempotency_key: _TypeAlias = _typing.Literal["idempotency_key"]  # noqa: Y015
     _WhichOneofArgType__idempotency_key: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key"]  # noqa: Y015
