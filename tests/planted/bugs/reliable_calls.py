@@ -9,13 +9,15 @@ import pytest
 from goverse.errors import GoverseError
 from goverse.model.frames import Reply
 from goverse.model.receipts import Verdict
+from goverse_node.runtime import activation
 from goverse_node.runtime.activation import Activation
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.group_commit import LateCommit, Owner
 from goverse_node.runtime.output_gate import OutputGate
 from goverse_node.runtime.pair import Pair
+from goverse_node.runtime.receiving import answer_delivery
 from goverse_node.runtime.turn import Turn
-from goverse_node.runtime.turn_effects import TurnEffects
+from goverse_node.runtime.turn_effects import TurnEffects, effects_of
 from tests.planted import Planted
 
 _SENDING: Final = "tests/unit/node/test_sending.py::"
@@ -24,26 +26,22 @@ _CONCLUDING: Final = "tests/unit/node/test_concluding.py::"
 
 
 def _commit_no_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Activation._effects_of
-
-    def effects_of(self: Activation, call: Call, reply: Reply, effects: TurnEffects | None) -> TurnEffects:
-        found = original(self, call, reply, effects)
+    def planted(call: Call, reply: Reply, effects: TurnEffects | None) -> TurnEffects:
+        found = effects_of(call, reply, effects)
         found.settles = None
         return found
 
-    monkeypatch.setattr(Activation, "_effects_of", effects_of)
+    monkeypatch.setattr(activation, "effects_of", planted)
 
 
 def _run_whatever_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Activation._answer_delivery
-
-    def answer(self: Activation, call: Call) -> bool:
+    def answer(receiver: Activation, call: Call) -> bool:
         delivery, pair = call.request.delivery, call.reliable
         assert delivery is not None
         assert isinstance(pair, Pair)
-        return pair.receipt.judge(delivery) is not Verdict.OUT_OF_ORDER and original(self, call)
+        return pair.receipt.judge(delivery) is not Verdict.OUT_OF_ORDER and answer_delivery(receiver, call)
 
-    monkeypatch.setattr(Activation, "_answer_delivery", answer)
+    monkeypatch.setattr(activation, "answer_delivery", answer)
 
 
 def _commit_changes_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +95,7 @@ def _conclude_with_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def failed(self: Activation, turn: Turn, failure: GoverseError) -> None:
         if turn.call is not None and turn.call.reliable is not None:
-            effects = self._effects_of(turn.call, Reply(), None)
+            effects = effects_of(turn.call, Reply(), None)
             self.gate.commit(self, None, Reply(), expected=self.state.instance.version, effects=effects)
         original(self, turn, failure)
 
