@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from asyncio import Future
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import orjson
 import pytest
 
 from goverse import BusinessError, Object, call, handler
+from goverse.limits import MIB
 from goverse.model.call_ids import place_of_call, placement_of_call
 from goverse.model.caller import identified
 from goverse.model.frames import Operation, Reply
@@ -57,6 +60,14 @@ class Report(Object):
     @handler
     async def clear(self) -> None:
         self.lines.clear()
+
+
+class Ledger(Object):
+    @call
+    async def note(self, amount: Decimal | str) -> str:
+        if isinstance(amount, str):
+            raise RuntimeError("a bug")
+        return str(amount)
 
 
 class Desk:
@@ -327,6 +338,81 @@ async def test_requests_that_wait_are_no_calls_in_progress_and_are_answered_at_t
         await until(lambda: len(on.node.requests.waits) == 3)
         await on.restart()
         assert {code(await each) for each in long} == {"draining"}
+
+
+async def test_ten_thousand_requests_that_wait_take_little_memory() -> None:
+    async with bench(Report) as on:
+        desk = Desk(on)
+        late = value(await desk.send("r", "add", {"line": "late"}, delay_ms=3_600_000))["id"]
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            waiting = [desk.ask("show", late, wait_ms=300_000, timeout_s=400.0) for _ in range(10_000)]
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(on.node.requests.waits) == 10_000
+        assert held - before < 30 * MIB
+        assert code(await desk.ask("show", late, wait_ms=300_000)) == "overloaded"
+        await desk.ask("cancel", late)
+        assert {value(await each)["state"] for each in waiting} == {"cancelled"}
+
+
+# --- operators --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_letter_is_sent_again_with_other_arguments() -> None:
+    async with bench(Report) as on:
+        desk = Desk(on)
+        dead = value(await desk.send("r", "fail"))["id"]
+        assert code(await desk.ask("redrive", dead)) == "call_pending"
+        await desk.ask("skip", dead)
+        assert (await desk.ended(dead))["state"] == "dead"
+        assert code(await desk.ask("redrive", dead, arguments={"no": 1})) == "invalid_arguments"
+        assert code(await desk.ask("redrive", dead, delay_ms=-1)) == "malformed_request"
+
+        again = value(await desk.ask("redrive", dead, delay_ms=3_600_000))["id"]
+        assert value(await desk.ask("redrive", dead))["id"] == again
+        assert placement_of_call(again) == placement_of_call(dead)
+        assert value(await desk.ask("show", again))["waits_for"].startswith("due in 3")
+        spent = problem(await desk.ask("result", dead))
+        assert (spent.code, spent.extra) == ("call_redriven", {"redriven_as": again})
+        done = value(await desk.send("r", "count"))["id"]
+        await desk.ended(done)
+        assert code(await desk.ask("redrive", done)) == "conflict"
+        assert code(await desk.ask("redrive", on.node.new_call_id(key_of(Report, "r")))) == "call_not_found"
+
+
+async def test_edited_arguments_keep_the_digits_of_their_numbers() -> None:
+    async with bench(Ledger) as on:
+        desk = Desk(on)
+        sent = await on.submit(Operation.SEND, key_of(Ledger, "l"), "note", b'{"amount":"x1"}', timeout_s=PATIENCE_S)
+        dead = value(sent)["id"]
+        assert (await desk.ended(dead))["state"] == "dead"
+        body = b'{"id":"%s", "arguments" : {"amount": 0.1000000000000000000001 }}' % dead.encode()
+        placement = placement_of_call(dead)
+        assert placement is not None
+        place = place_of_call("default", placement)
+        again = value(await on.submit(Operation.CALLS, place, "redrive", body, timeout_s=PATIENCE_S))["id"]
+        assert (await desk.ended(again))["state"] == "success"
+        assert value(await desk.ask("result", again)) == "0.1000000000000000000001"
+
+
+async def test_a_paused_pair_delivers_nothing_until_it_is_resumed() -> None:
+    async with bench(Report) as on:
+        desk = Desk(on)
+        report = {"type": "Report", "id": "r"}
+
+        async def operate(verb: str) -> bool:
+            body = orjson.dumps({"sender": report, "receiver": report})
+            reply = await on.submit(Operation.CALLS, key_of(Report, "r"), verb, body, timeout_s=PATIENCE_S)
+            return bool(value(reply)["paused"])
+
+        assert await operate("pause")
+        sent = value(await desk.send("r", "add", {"line": "a"}))["id"]
+        assert "paused by an operator" in value(await desk.ask("retry", sent))["waits_for"]
+        assert not await operate("resume")
+        assert (await desk.ended(sent))["state"] == "success"
 
 
 async def test_a_call_that_was_accepted_survives_a_restart(tmp_path: Path) -> None:

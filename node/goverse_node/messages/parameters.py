@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from json import JSONDecoder
+from typing import Any, Final, cast
 
 from goverse.errors import MalformedRequest
 from goverse.model import json_text
 from goverse.model.keys import ObjectKey, check_id_form, is_name
 
 _MISSING: Any = object()
+_DECODER: Final = JSONDecoder()
 
 
 class Parameters:
@@ -21,6 +23,7 @@ class Parameters:
             MalformedRequest: it is not a JSON object.
         """
         self._verb = verb
+        self._text = body.decode(errors="replace")
         try:
             value: object = json_text.decode(body) if body else {}
         except (ValueError, RecursionError) as error:
@@ -68,6 +71,12 @@ class Parameters:
             raise MalformedRequest(f'{name!r} of {self._verb} must be {{"type": ..., "id": ...}}')
         return ObjectKey(namespace, kind, check_id_form(object_id))
 
+    def raw_object(self, name: str) -> bytes | None:
+        """Return a JSON object as the text that was sent, so that its numbers keep all their digits."""
+        if self._typed(name, dict, None, "an object") is None:
+            return None
+        return _raw_members(self._text)[name].encode()
+
     def _typed(self, name: str, kind: type[Any], default: Any, form: str) -> Any:
         self._read.append(name)
         value = self._members.get(name, default)
@@ -76,3 +85,25 @@ class Parameters:
         if value is not default and (type(value) is not kind or value == ""):
             raise MalformedRequest(f"{name!r} of {self._verb} must be {form}")
         return value
+
+
+def _raw_members(text: str) -> dict[str, str]:
+    """Return the members of a valid JSON object as texts."""
+    found: dict[str, str] = {}
+    at = text.index("{") + 1
+    at = _behind_space(text, at)
+    while text[at] != "}":
+        name, at = _DECODER.raw_decode(text, at)
+        begin = _behind_space(text, text.index(":", at) + 1)
+        _, at = _DECODER.raw_decode(text, begin)
+        found[name] = text[begin:at]
+        at = _behind_space(text, at)
+        if text[at] == ",":
+            at = _behind_space(text, at + 1)
+    return found
+
+
+def _behind_space(text: str, at: int) -> int:
+    while text[at].isspace():
+        at += 1
+    return at

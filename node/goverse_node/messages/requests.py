@@ -13,15 +13,17 @@ from typing import Any, Final, Protocol
 
 from goverse.errors import CallPending, Draining, Executed, GoverseError, MalformedRequest, known
 from goverse.model import call_verbs as verbs
+from goverse.model import json_values
 from goverse.model.call_status import CallStatus
 from goverse.model.effects import FinishedCall, SentCall
 from goverse.model.frames import Reply, Request
+from goverse.model.keys import ObjectKey
 from goverse.model.replies import decode_reply
 from goverse_node.messages.lookup import Lookup, not_found, status_of
 from goverse_node.messages.operating import Operating
 from goverse_node.messages.outboxes import Entry
 from goverse_node.messages.parameters import Parameters
-from goverse_node.messages.submissions import SubmissionHost, Submissions
+from goverse_node.messages.submissions import DELAY_MS_MAX, SubmissionHost, Submissions, check_arguments
 from goverse_node.messages.waits import Waits
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.method_errors import unexpected
@@ -57,7 +59,12 @@ class CallRequests:
         self._verbs: Mapping[str, Callable[[Call, Parameters], None]] = {
             verbs.SHOW: self._show_or_wait,
             verbs.RESULT: self._result,
-            verbs.CANCEL: self._cancel,
+            verbs.CANCEL: partial(self._on_pending, self._operating.cancel_entry),
+            verbs.SKIP: partial(self._on_pending, self._operating.skip_entry),
+            verbs.RETRY: partial(self._on_pending, self._retry),
+            verbs.REDRIVE: self._redrive,
+            verbs.PAUSE: self._pause,
+            verbs.RESUME: self._resume,
         }
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -218,10 +225,7 @@ class CallRequests:
 
     # --- operations on one call ---------------------------------------------------------------------------------------
 
-    def _cancel(self, call: Call, parameters: Parameters) -> None:
-        self._on_pending(call, parameters, self._operating.cancel_entry)
-
-    def _on_pending(self, call: Call, parameters: Parameters, act: Act) -> None:
+    def _on_pending(self, act: Act, call: Call, parameters: Parameters) -> None:
         """Act on a pending call, and answer with its status. A call that has ended stays as it is."""
         call_id = parameters.text("id")
         parameters.finish()
@@ -237,3 +241,63 @@ class CallRequests:
             call.answer(Reply(self._operating.status(entry).encode()))
         else:
             self._show(call)
+
+    async def _retry(self, entry: Entry) -> None:
+        self._operating.retry_entry(entry)
+
+    def _redrive(self, call: Call, parameters: Parameters) -> None:
+        call_id, body = parameters.text("id"), parameters.raw_object("arguments")
+        delay_ms = parameters.number("delay_ms", 0, most=DELAY_MS_MAX)
+        parameters.finish()
+        entry = self._pending(call.request, call_id)
+        if entry is not None:
+            raise CallPending(f"the call {call_id} has not ended; retry it, or skip it first")
+        self._spawn(call, self._redrive_end(call, call_id, body, delay_ms))
+
+    async def _redrive_end(self, call: Call, call_id: str, body: bytes | None, delay_ms: int) -> None:
+        request = call.request
+        try:
+            end = await self._end(request, call_id)
+        except GoverseError as error:
+            self._refuse(call, error)
+            return
+        if body is not None:
+            self._check_arguments(request, end.call, body)
+        new_id = await self._operating.redrive(
+            request.key.namespace, call_id, self._lookup.shard_of, sender=end.sender, body=body, delay_ms=delay_ms
+        )
+        if new_id is None:  # it was forgotten just now
+            raise not_found(call_id)
+        call.answer(Reply(json_values.encode({"id": new_id})))
+
+    def _check_arguments(self, request: Request, sent: SentCall, body: bytes) -> None:
+        """Check edited arguments, as far as this node knows the type and the method of the receiver.
+
+        Raises:
+            InvalidArguments: they do not fit.
+        """
+        spec = self._host.registry.types.get(sent.receiver.type)
+        method = None if spec is None else spec.methods.get(sent.method)
+        if method is not None:
+            check_arguments(self._host, method, body, request)
+
+    # --- pairs --------------------------------------------------------------------------------------------------------
+
+    def _pause(self, call: Call, parameters: Parameters) -> None:
+        sender, receiver = self._pair(call.request, parameters)
+        self._operating.pause(sender, receiver, self._lookup.shard_of(sender))
+        call.answer(Reply(b'{"paused":true}'))
+
+    def _resume(self, call: Call, parameters: Parameters) -> None:
+        sender, receiver = self._pair(call.request, parameters)
+        self._lookup.shard_of(sender)
+        self._operating.resume(sender, receiver)
+        call.answer(Reply(b'{"paused":false}'))
+
+    def _pair(self, request: Request, parameters: Parameters) -> tuple[ObjectKey, ObjectKey]:
+        namespace = request.key.namespace
+        sender, receiver = parameters.object("sender", namespace), parameters.object("receiver", namespace)
+        parameters.finish()
+        if sender is None or receiver is None:
+            raise MalformedRequest(f"{request.method} needs 'sender' and 'receiver'")
+        return sender, receiver

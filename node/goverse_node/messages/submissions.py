@@ -40,7 +40,7 @@ from goverse_node.runtime.method_errors import unexpected
 
 Spawn = Callable[[Call, Coroutine[Any, Any, None]], None]
 
-_DELAY_MS_MAX: Final = round(SEND_DELAY_S_MAX * 1000)
+DELAY_MS_MAX: Final = round(SEND_DELAY_S_MAX * 1000)
 
 
 class SubmissionHost(LookupHost, Protocol):
@@ -124,8 +124,8 @@ class Submissions:
                 "a call that is carried out later cannot depend on the present version of the object; leave out "
                 "If-Match, or call without respond-async"
             )
-        if not 0 <= request.delay_ms <= _DELAY_MS_MAX:
-            raise MalformedRequest(f"the delay is {request.delay_ms} ms; 0 to {_DELAY_MS_MAX} are allowed")
+        if not 0 <= request.delay_ms <= DELAY_MS_MAX:
+            raise MalformedRequest(f"the delay is {request.delay_ms} ms; 0 to {DELAY_MS_MAX} are allowed")
         check_arguments(self._host, method, request.body, request)
         return b"" if is_no_arguments(request.body) else request.body
 

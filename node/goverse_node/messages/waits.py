@@ -51,6 +51,7 @@ class Waits:
         """
         if self._count >= CALL_WAITS_MAX:
             raise Overloaded(f"{self._count} requests already wait for the end of calls; try again", retry_after_s=1)
+        call.request.body = bytes(bytearray(call.request.body))  # an encoder's text may hold a buffer of several KiB
         self._waiting.setdefault(name, []).append(_Waiting(call, shard, until))
         self._count += 1
         call.stats.inflight -= 1
