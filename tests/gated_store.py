@@ -115,6 +115,14 @@ class GatedStore:
     async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
         return await self.inner.pending(shards, after=after, limit=limit)
 
+    async def pending_where(
+        self, where: CallFilter, *, shard: int | None = None, after: tuple[int, int] | None = None, limit: int
+    ) -> Sequence[PendingCall]:
+        return await self.inner.pending_where(where, shard=shard, after=after, limit=limit)
+
+    async def count_finished(self, where: CallFilter, *, limit: int) -> int:
+        return await self.inner.count_finished(where, limit=limit)
+
     async def finished(
         self, where: CallFilter, *, after: tuple[int, str] | None = None, limit: int
     ) -> Sequence[FinishedCall]:

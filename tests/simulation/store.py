@@ -218,6 +218,15 @@ class SimulatedStore:
     async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
         return await self._ask_for_data(lambda: self._database.memory.pending(shards, after=after, limit=limit))
 
+    async def pending_where(
+        self, where: CallFilter, *, shard: int | None = None, after: tuple[int, int] | None = None, limit: int
+    ) -> Sequence[PendingCall]:
+        memory = self._database.memory
+        return await self._ask_for_data(lambda: memory.pending_where(where, shard=shard, after=after, limit=limit))
+
+    async def count_finished(self, where: CallFilter, *, limit: int) -> int:
+        return await self._ask_for_data(lambda: self._database.memory.count_finished(where, limit=limit))
+
     def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Future[Receipt]:
         return self._read(lambda: self._database.memory.receipt(receiver, sender))
 

@@ -114,6 +114,13 @@ class MeteredStore(Collector):
         with self.durations.measure("pending"):
             return await self._store.pending(shards, after=after, limit=limit)
 
+    async def pending_where(
+        self, where: CallFilter, *, shard: int | None = None, after: tuple[int, int] | None = None, limit: int
+    ) -> Sequence[PendingCall]:
+        """Return the pending calls that ``where`` selects."""
+        with self.durations.measure("pending_where"):
+            return await self._store.pending_where(where, shard=shard, after=after, limit=limit)
+
     def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt | Future[Receipt]:
         """Return the receipt of a pair. Not measured, like :meth:`load`."""
         return self._store.receipt(receiver, sender)
@@ -131,6 +138,11 @@ class MeteredStore(Collector):
         """Return the finished call with this id."""
         with self.durations.measure("finished_call"):
             return await self._store.finished_call(namespace, call_id, sender=sender)
+
+    async def count_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Return the number of finished calls."""
+        with self.durations.measure("count_finished"):
+            return await self._store.count_finished(where, limit=limit)
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         """Remove finished calls."""

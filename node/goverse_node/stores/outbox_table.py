@@ -81,6 +81,25 @@ class OutboxTable:
         numbers = merge(*(each.above(after, self._pending) for each in found))
         return [entries_of.pending_call(self._pending[at], self._marks.get(at)) for at in islice(numbers, limit)]
 
+    async def pending_where(
+        self, where: CallFilter, *, shard: int | None, after: tuple[int, int] | None, limit: int
+    ) -> list[PendingCall]:
+        """Return up to ``limit`` selected pending calls, sorted by shard and number."""
+        found: list[PendingCall] = []
+        place = after or (-1, 0)
+        for at in sorted(self._shards if shard is None else {shard} & self._shards.keys()):
+            number = place[1] if at == place[0] else 0
+            scanned = SCANNED_AT_A_TIME if at >= place[0] else 0
+            while scanned == SCANNED_AT_A_TIME:
+                calls = self.pending((at,), after=number, limit=SCANNED_AT_A_TIME)
+                chosen = (call for call in calls if where.selects(call.sender, call.call.receiver))
+                found += islice(chosen, limit - len(found))
+                if len(found) >= limit:
+                    return found
+                scanned, number = len(calls), calls[-1].number if calls else number
+                await asyncio.sleep(0)
+        return found
+
     def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt:
         """Return the receipt of a pair."""
         return self._receipt(entries_of.owner_name(receiver) + entries_of.pair_name(sender))
@@ -343,10 +362,7 @@ class _Ends:
             return None
         end = entries_of.finished_call(entry)
         chosen = (
-            (where.namespace is None or end.sender.namespace == where.namespace)
-            and (where.type is None or end.call.receiver.type == where.type)
-            and (where.sender is None or end.sender == where.sender)
-            and (where.receiver is None or end.call.receiver == where.receiver)
+            where.selects(end.sender, end.call.receiver)
             and (where.states is None or end.state in where.states)
             and (where.finished_before_ms is None or end.finished_ms < where.finished_before_ms)
         )

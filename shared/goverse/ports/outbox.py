@@ -43,12 +43,33 @@ class CallFilter(NamedTuple):
     states: frozenset[CallState] | None = None
     finished_before_ms: int | None = None
 
+    def selects(self, sender: ObjectKey, receiver: ObjectKey) -> bool:
+        """True if the objects of a call are selected."""
+        return (
+            (self.namespace is None or sender.namespace == self.namespace)
+            and (self.type is None or receiver.type == self.type)
+            and (self.sender is None or sender == self.sender)
+            and (self.receiver is None or receiver == self.receiver)
+        )
+
 
 class Outbox(Protocol):
     """Pending calls, receipts and finished calls."""
 
     async def pending(self, shards: Collection[int], *, after: int = 0, limit: int) -> Sequence[PendingCall]:
         """Return up to ``limit`` pending calls of senders in ``shards``, sorted by their numbers, all above ``after``.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        ...
+
+    async def pending_where(
+        self, where: CallFilter, *, shard: int | None = None, after: tuple[int, int] | None = None, limit: int
+    ) -> Sequence[PendingCall]:
+        """Return up to ``limit`` pending calls, sorted by shard and number, after the place ``(shard, number)``.
+
+        ``where`` selects them by its objects. With ``shard``, only this shard is read; it is that of a known sender.
 
         Raises:
             Unavailable: the store does not answer.
@@ -76,6 +97,10 @@ class Outbox(Protocol):
 
         Several senders can use one id. Without ``sender``, the newest end is returned.
         """
+        ...
+
+    async def count_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Return the number of kept ends of calls that ``where`` selects, ``limit`` if there are more."""
         ...
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:

@@ -69,6 +69,8 @@ class FinishedContract(OutboxHarness):
             ]
             for where, expected in cases:
                 assert await _paged(store, where, limit=1) == [ends[at] for at in expected], where
+                assert await store.count_finished(where, limit=9) == len(expected), where
+            assert await store.count_finished(_ALL, limit=3) == 3
 
     async def test_an_expired_finished_call_is_gone(self) -> None:
         async with self.opened() as store:
@@ -97,6 +99,9 @@ class FinishedContract(OutboxHarness):
             assert await store.finished_call("default", "same") == newer
             assert await store.finished_call("other", "same") == elsewhere
             assert await store.finished_call("third", "same") is None
+            assert await store.finished_call("default", "same", sender=SENDER) == older
+            assert await store.finished_call("default", "same", sender=RECEIVER) == newer
+            assert await store.finished_call("default", "same", sender=foreign) is None
             assert await store.finished_call("default", "sam") is None
             assert await store.forget_finished(CallFilter(sender=RECEIVER), limit=9) == 1
             assert await store.finished_call("default", "same") == older

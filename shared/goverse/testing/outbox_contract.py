@@ -101,6 +101,34 @@ class OutboxContract(ReceiptContract, FinishedContract):
             assert await pending(store, []) == []
             assert await pending(store, [77]) == []
 
+    async def test_pending_calls_of_all_shards_are_listed_in_pages_by_a_filter(self) -> None:
+        async with self.opened() as store:
+            foreign, third = ObjectKey("other", "Counter", "c1"), ObjectKey("default", "Kasse", "k")
+            await seqs_of(store, [sends(sent("a"), sent("b", receiver=third), shard=3)])
+            await seqs_of(store, [sends(sent("c"), sent("d"), key=foreign, shard=0)])
+            await seqs_of(store, [sends(sent("e"), key=third, shard=7), sends(sent("f"), shard=3)])
+            cases: list[tuple[CallFilter, int | None, str]] = [
+                (CallFilter(), None, "cdabfe"),
+                (CallFilter(namespace="default"), None, "abfe"),
+                (CallFilter(type="Kasse"), None, "b"),
+                (CallFilter(sender=SENDER), None, "abf"),
+                (CallFilter(sender=SENDER), 3, "abf"),
+                (CallFilter(receiver=RECEIVER), 3, "af"),
+                (CallFilter(), 7, "e"),
+                (CallFilter(), 77, ""),
+                (CallFilter(namespace="none"), None, ""),
+            ]
+            for where, shard, expected in cases:
+                found, after = list[PendingCall](), None
+                while page := await store.pending_where(where, shard=shard, after=after, limit=2):
+                    assert len(page) <= 2
+                    found += page
+                    after = (page[-1].shard, page[-1].number)
+                assert "".join(call.call.id for call in found) == expected, where
+            assert list(await store.pending_where(CallFilter(), limit=99)) == [
+                call for shard in (0, 3, 7) for call in await pending(store, (shard,))
+            ]
+
     async def test_a_record_with_state_reply_and_effects_keeps_all_of_them(self) -> None:
         async with self.opened() as store:
             await seqs_of(store, [put(SENDER, 0), sends(sent("c_0"))])

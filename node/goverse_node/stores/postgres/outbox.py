@@ -53,6 +53,17 @@ async def pending(read: Read, shards: Collection[int], after: int, limit: int) -
         after = end
 
 
+async def pending_where(
+    read: Read, where: CallFilter, *, shard: int | None, after: tuple[int, int] | None, limit: int
+) -> list[PendingCall]:
+    """Return pending calls as ``Outbox.pending_where`` does. A page is a range of the primary key."""
+    place = (-1, 0, 0) if after is None else (after[0], *place_of(after[1]))
+    objects = (*_optional(where.sender), *_optional(where.receiver))
+    names = (where.namespace, where.type, *objects)
+    rows = await read(partial(fetch, query("pending_where"), *place, shard, *names, limit))
+    return [_pending(row) for row in rows]
+
+
 async def receipts(read: Read, pairs: Sequence[Pair]) -> list[Receipt]:
     """Return the receipts of pairs."""
     columns = [(*_name(receiver), *_name(sender)) for receiver, sender in pairs]
@@ -74,6 +85,13 @@ async def finished_call(read: Read, namespace: str, call_id: str, sender: Object
     """Return a finished call as ``Outbox.finished_call`` does."""
     rows = await read(partial(fetch, query("finished_call"), call_id.encode(), namespace, *_optional(sender)))
     return _finished(rows[0]) if rows else None
+
+
+async def count_finished(read: Read, where: CallFilter, limit: int) -> int:
+    """Count finished calls as ``Outbox.count_finished`` does."""
+    before = _NEWEST if where.finished_before_ms is None else where.finished_before_ms
+    rows = await read(partial(fetch, query("count_finished"), before, *_filter(where), limit))
+    return int(rows[0]["count"])
 
 
 async def forget_finished(where: CallFilter, limit: int, connection: Any) -> int:

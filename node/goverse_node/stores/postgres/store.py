@@ -332,6 +332,12 @@ class PostgresStore:
         """
         return await outbox.pending(self._read, shards, after, limit)
 
+    async def pending_where(
+        self, where: CallFilter, *, shard: int | None = None, after: tuple[int, int] | None = None, limit: int
+    ) -> Sequence[PendingCall]:
+        """Return pending calls as ``Outbox.pending_where`` does."""
+        return await outbox.pending_where(self._read, where, shard=shard, after=after, limit=limit)
+
     def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Future[Receipt]:
         """Return the receipt of a pair, an empty one if there is none."""
         return self._receipt((receiver, sender))
@@ -355,6 +361,10 @@ class PostgresStore:
             Unavailable: PostgreSQL is unavailable.
         """
         return await outbox.finished_call(self._read, namespace, call_id, sender)
+
+    async def count_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Return the number of kept ends of calls."""
+        return await outbox.count_finished(self._read, where, limit)
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         """Remove up to ``limit`` kept ends of calls, the oldest first, and return how many were removed.

@@ -289,6 +289,13 @@ class WalStore:
         self._opened()
         return self._table.outbox.pending(shards, after=after, limit=limit)
 
+    async def pending_where(
+        self, where: CallFilter, *, shard: int | None = None, after: tuple[int, int] | None = None, limit: int
+    ) -> Sequence[PendingCall]:
+        """Return up to ``limit`` pending calls that ``where`` selects, sorted by shard and number."""
+        self._opened()
+        return await self._table.outbox.pending_where(where, shard=shard, after=after, limit=limit)
+
     def receipt(self, receiver: ObjectKey, sender: ObjectKey) -> Receipt:
         """Return the receipt of a pair."""
         return self._table.outbox.receipt(receiver, sender)
@@ -305,6 +312,10 @@ class WalStore:
     ) -> FinishedCall | None:
         """Return the newest finished call with this id, of ``sender`` if it is known."""
         return self._table.outbox.finished_call(CallFilter(namespace, sender=sender), call_id, self._time.now_ms())
+
+    async def count_finished(self, where: CallFilter, *, limit: int) -> int:
+        """Return the number of finished calls that ``where`` selects, ``limit`` if there are more."""
+        return len(await self._table.outbox.selected(where, self._time.now_ms(), limit))
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         """Remove up to ``limit`` finished calls that ``where`` selects, the oldest first. Returns their number.
