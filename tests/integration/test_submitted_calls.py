@@ -415,6 +415,56 @@ async def test_a_paused_pair_delivers_nothing_until_it_is_resumed() -> None:
         assert (await desk.ended(sent))["state"] == "success"
 
 
+async def test_calls_are_listed_in_pages_and_ended_ones_forgotten() -> None:
+    async with bench(Report) as on:
+        desk = Desk(on)
+
+        async def operate(verb: str, **body: Any) -> dict[str, Any]:
+            place = place_of_call("default", 0)
+            reply = await on.submit(Operation.CALLS, place, verb, orjson.dumps(body), timeout_s=PATIENCE_S)
+            found: dict[str, Any] = value(reply)
+            return found
+
+        async def listed(**body: Any) -> list[str]:
+            found, cursor = list[str](), None
+            while True:
+                page = await operate("list", limit=2, **body, **({"cursor": cursor} if cursor else {}))
+                assert len(page["items"]) <= 2
+                found += [each["id"] for each in page["items"]]
+                cursor = page["cursor"]
+                if cursor is None:
+                    return found
+
+        late = [value(await desk.send("r", "add", {"line": "a"}, delay_ms=3_600_000))["id"] for _ in range(3)]
+        done = [value(await desk.send(name, "count"))["id"] for name in "sst"]
+        for each in done:
+            await desk.ended(each)
+        full = value(await desk.send("r", "add", {"line": "too much"}))["id"]
+        await desk.ended(full)
+
+        assert (await listed())[:3] == late
+        assert sorted(await listed()) == sorted([*late, *done, full])
+        assert await listed(state="pending") == late
+        assert await listed(state="running") == []
+        assert await listed(state="failed") == [full]
+        assert sorted(await listed(sender={"type": "Report", "id": "s"})) == sorted(done[:2])
+        assert sorted(await listed(receiver={"type": "Report", "id": "r"})) == sorted([*late, full])
+        assert await listed(type="None") == await listed(older_than_ms=3_600_000) == []
+        [shown] = (await operate("list", state="pending", limit=1))["items"]
+        assert shown["waits_for"].startswith("due in 3")
+
+        assert await operate("forget", dry_run=True) == {"forgotten": 4}
+        assert await operate("forget", dry_run=True, older_than_ms=3_600_000) == {"forgotten": 0}
+        assert await operate("forget", state="success", limit=2) == {"forgotten": 2}
+        assert await operate("forget", state="success") == {"forgotten": 1}
+        assert sorted(await listed()) == sorted([*late, full])
+        assert code(await desk.ask("show", done[0])) == "call_not_found"
+        for wrong in ({"state": "pending"}, {"pending": True}, {"limit": 10_001}):
+            place = place_of_call("default", 0)
+            reply = await on.submit(Operation.CALLS, place, "forget", orjson.dumps(wrong), timeout_s=PATIENCE_S)
+            assert code(reply) == "malformed_request"
+
+
 async def test_a_call_that_was_accepted_survives_a_restart(tmp_path: Path) -> None:
     def store() -> GatedStore:
         return GatedStore(WalStore(tmp_path))

@@ -19,6 +19,7 @@ from goverse.model.effects import FinishedCall, SentCall
 from goverse.model.frames import Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.replies import decode_reply
+from goverse_node.messages.listing import Listing
 from goverse_node.messages.lookup import Lookup, not_found, status_of
 from goverse_node.messages.operating import Operating
 from goverse_node.messages.outboxes import Entry
@@ -53,6 +54,7 @@ class CallRequests:
         self._host = host
         self._lookup = Lookup(host)
         self._operating = Operating(host.dispatcher, host.store, host.new_call_id, host.clock.wall_ms)
+        self._listing = Listing(host, self._operating)
         self._submissions = Submissions(host, self._lookup, self._operating, self._spawn)
         self.waits = Waits(self._show)
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -65,6 +67,8 @@ class CallRequests:
             verbs.REDRIVE: self._redrive,
             verbs.PAUSE: self._pause,
             verbs.RESUME: self._resume,
+            verbs.LIST: self._list,
+            verbs.FORGET: self._forget,
         }
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -280,6 +284,22 @@ class CallRequests:
         method = None if spec is None else spec.methods.get(sent.method)
         if method is not None:
             check_arguments(self._host, method, body, request)
+
+    # --- many calls ---------------------------------------------------------------------------------------------------
+
+    def _list(self, call: Call, parameters: Parameters) -> None:
+        async def work() -> None:
+            page = await self._listing.page(call.request.key.namespace, parameters)
+            call.answer(Reply(json_values.encode(page)))
+
+        self._spawn(call, work())
+
+    def _forget(self, call: Call, parameters: Parameters) -> None:
+        async def work() -> None:
+            count = await self._listing.forget(call.request.key.namespace, parameters)
+            call.answer(Reply(json_values.encode({"forgotten": count})))
+
+        self._spawn(call, work())
 
     # --- pairs --------------------------------------------------------------------------------------------------------
 

@@ -60,6 +60,21 @@ async def test_a_call_is_found_by_its_id_alone() -> None:
         assert [(await ask(cluster, "result", each)).body for each in sent] == [b"1"] * 24
 
 
+async def test_each_node_lists_the_calls_of_all() -> None:
+    async with TwinCluster(Log) as cluster:
+        await cluster.join("a", "b")
+        await cluster.served("a", "b")
+        sent = [value(await submit(cluster, f"l{number}", "x", delay_ms=3_600_000))["id"] for number in range(24)]
+        for host in cluster.hosts.values():
+            request = cluster.request(Log, "-", "list")
+            place = place_of_call("default", 0)
+            asked = replace(request, operation=Operation.CALLS, key=place, body=b'{"state":"pending"}')
+            items = value(await host.node.submit(asked))["items"]
+            assert sorted(each["id"] for each in items) == sorted(sent)
+            reasons = {each["waits_for"].partition(";")[0][:6] for each in items}
+            assert reasons == {"due in", "its se"}
+
+
 async def test_a_lost_reply_does_not_submit_a_call_twice() -> None:
     async with TwinCluster(Log) as cluster:
         await cluster.join("a")
