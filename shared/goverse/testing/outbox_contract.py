@@ -190,6 +190,24 @@ class OutboxContract(ReceiptContract, FinishedContract):
             assert isinstance(outcome, Conflict)
             assert await pending(store) == []
 
+    async def test_a_record_that_only_sends_keeps_its_reply_and_is_refused_the_second_time(self) -> None:
+        async with self.opened() as store:
+            await seqs_of(store, [put(RECEIVER, 0)])
+            for key, version in ((SENDER, 0), (RECEIVER, 1)):
+                submitted = replace(keep(key, version, "k", self.reply()), shard=SHARD, effects=Effects((sent(),)))
+                (first,) = await store.commit([submitted])
+                (second,) = await store.commit([replace(submitted, effects=Effects((sent("c_2"),)))])
+
+                assert (isinstance(first, int), isinstance(second, Conflict)) == (True, True), (first, second)
+                kept = await recall(store, key, "k")
+                assert kept is not None
+                assert kept.reply == self.reply().reply
+            assert [(call.sender, call.call.id) for call in await pending(store)] == [
+                (SENDER, "c_1"),
+                (RECEIVER, "c_1"),
+            ]
+            await seqs_of(store, [put(SENDER, 0), put(RECEIVER, 1)])
+
     async def test_any_version_fits_every_object_and_changes_none(self) -> None:
         async with self.opened() as store:
             live, gone, never = (ObjectKey("default", "Counter", name) for name in ("live", "gone", "never"))
