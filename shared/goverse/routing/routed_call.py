@@ -1,9 +1,9 @@
 """One call inside a router, with its retries.
 
 A link delivers the reply of each attempt to the ``RoutedCall``, so the first attempt needs no further object. Only a
-call that met a problem gets a ``Delivery``, whose rules decide whether it is sent again, to which node, and with which
-attempt number (``goverse.cluster.delivery``). The delivery of a reliable call is not sent again if it may have been
-executed; its sender repeats it.
+call that met a problem gets a ``RetryState``, whose rules decide whether it is sent again, to which node, and with
+which attempt number (``goverse.cluster.retry_state``). The delivery of a reliable call is not sent again if it may have
+been executed; its sender repeats it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import replace
 from typing import Final, Protocol
 
-from goverse.cluster.delivery import Delivery, Miss
+from goverse.cluster.retry_state import Miss, RetryState
 from goverse.cluster.table import Route
 from goverse.errors import Executed, Unavailable, known
 from goverse.limits import RELEASE_RETRY_AFTER_S
@@ -46,17 +46,17 @@ class RoutedCall:
         request: the request as it is sent next.
         shard: the shard of the object.
         route: the route of the last send.
-        delivery: the retry state; None during the first attempt.
+        retry_state: its sends so far; None during the first attempt.
     """
 
-    __slots__ = ("_retries", "_waiter", "began_at", "delivery", "request", "route", "shard")
+    __slots__ = ("_retries", "_waiter", "began_at", "request", "retry_state", "route", "shard")
 
     def __init__(self, retries: Retries, request: Request, shard: int, waiter: Waiter, now: float) -> None:
         """Start with a request that was not sent yet; ``waiter`` gets the final reply."""
         self.request = request
         self.shard = shard
         self.began_at = now
-        self.delivery: Delivery | None = None
+        self.retry_state: RetryState | None = None
         self.route: Route | None = None
         self._retries = retries
         self._waiter = waiter
@@ -108,13 +108,13 @@ def miss_of(problem: Problem) -> Miss | None:
     return Miss.MOVING if problem.code == "moving" else Miss.UNSENT
 
 
-def delivery_of(call: RoutedCall, sent_to: Route | None) -> Delivery:
+def retry_state_of(call: RoutedCall, sent_to: Route | None) -> RetryState:
     """Return the retry state of a call whose first attempt went to ``sent_to``, or found no owner."""
     # Every call except READ and CALLS has a key by now, and these two may be repeated without one
-    delivery = Delivery(call.began_at, call.request.deadline)
+    retry_state = RetryState(call.began_at, call.request.deadline)
     if sent_to is not None:
-        delivery.next(sent_to, call.began_at)
-    return delivery
+        retry_state.next(sent_to, call.began_at)
+    return retry_state
 
 
 def _of_another_release(problem: Problem, request: Request) -> Problem:

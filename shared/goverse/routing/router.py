@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
-from goverse.cluster.delivery import Miss, Park, Send
 from goverse.cluster.parking import Parking
+from goverse.cluster.retry_state import Miss, Park, Send
 from goverse.cluster.table import Route, ShardTable
 from goverse.cluster.view import ClusterView
 from goverse.errors import Executed, GoverseError, Overloaded, Unavailable, known
@@ -32,7 +32,7 @@ from goverse.model.keys import ROUTER_KEY_PREFIX
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Carrier, Link, Readiness, Waiter
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
-from goverse.routing.routed_call import RoutedCall, delivery_of
+from goverse.routing.routed_call import RoutedCall, retry_state_of
 from goverse.routing.stats import RouterStats
 
 _REPEATABLE: Final = (Operation.READ, Operation.CALLS)
@@ -187,9 +187,9 @@ class Router:
         """Record a send without a result and decide on the next step."""
         self.stats.misses[miss] += 1
         now = asyncio.get_running_loop().time()
-        if call.delivery is None:
-            call.delivery = delivery_of(call, route or call.route)
-        call.delivery.missed(miss, now)
+        if call.retry_state is None:
+            call.retry_state = retry_state_of(call, route or call.route)
+        call.retry_state.missed(miss, now)
         if self._closed:
             self._fail(call, known(Unavailable("the process is shutting down"), Executed.UNKNOWN))
         else:
@@ -197,14 +197,14 @@ class Router:
 
     def _take_next_step(self, call: RoutedCall) -> None:
         now = asyncio.get_running_loop().time()
-        if call.delivery is None:
-            call.delivery = delivery_of(call, None)
+        if call.retry_state is None:
+            call.retry_state = retry_state_of(call, None)
         route = self.table.routes[call.shard]
         if route is not None and route.address in self._unreachable and now < call.request.deadline:
             self.stats.held += 1
             self._park(call, call.request.deadline)
             return
-        step = call.delivery.next(route, now)
+        step = call.retry_state.next(route, now)
         if isinstance(step, Send):
             call.request.attempt = step.attempt
             call.request.fresh_key = call.request.fresh_key and not step.attempt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from goverse.cluster.delivery import Miss
+from goverse.cluster.retry_state import Miss
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from goverse import Object, call
-from goverse.cluster.delivery import Miss
+from goverse.cluster.retry_state import Miss
 from goverse.errors import Executed, Overloaded, Timeout, known
 from goverse.model.frames import Problem
 from goverse.routing.routed_call import miss_of

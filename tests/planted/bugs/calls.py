@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import pytest
 
-from goverse.cluster.delivery import Delivery, Miss
 from goverse.cluster.election import Election
 from goverse.cluster.keys import KeyKind, KeyLayout, ParsedKey
 from goverse.cluster.parking import Parking
+from goverse.cluster.retry_state import Miss, RetryState
 from goverse.cluster.table import ShardTable
 from goverse.errors import GoverseError
 from goverse.model.frames import Problem, Request
@@ -43,13 +43,13 @@ def _keep_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_the_lost_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Delivery.missed
+    original = RetryState.missed
 
-    def missed(self: Delivery, miss: object, now: float) -> None:
+    def missed(self: RetryState, miss: object, now: float) -> None:
         original(self, miss, now)  # type: ignore[arg-type]
         self._lost = 0
 
-    monkeypatch.setattr(Delivery, "missed", missed)
+    monkeypatch.setattr(RetryState, "missed", missed)
 
 
 def _vouch_for_lost_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ PLANTED: Final = (
     Planted(
         "a-lost-send-is-no-attempt",
         _forget_the_lost_send,
-        "tests/unit/cluster/test_delivery.py::test_a_lost_call_is_sent_as_another_attempt",
+        "tests/unit/cluster/test_retry_state.py::test_a_lost_call_is_sent_as_another_attempt",
         "assert",
     ),
     Planted(

@@ -5,7 +5,7 @@ from asyncio import Future
 
 import pytest
 
-from goverse.cluster.delivery import Miss
+from goverse.cluster.retry_state import Miss
 from goverse.errors import (
     Draining,
     Executed,

@@ -1,4 +1,4 @@
-"""The delivery of one call to the owner of its object: the router's rules for sending, waiting and retrying.
+"""The retry state of one routed call: the router's rules for sending, waiting and retrying.
 
 Rules:
 
@@ -53,8 +53,8 @@ class Fail(NamedTuple):
 Step = Send | Park | Fail
 
 
-class Delivery:
-    """The state of one call. ``next`` returns the next step; ``missed`` records a send without a result.
+class RetryState:
+    """The sends of one call so far. ``next`` returns the next step; ``missed`` records a send without a result.
 
     For example, a call is sent as attempt 0 and the connection breaks (``LOST``). While the shard's route stays the
     same, ``next`` returns ``Park`` until the pause is over, then ``Send`` as attempt 1. If the route changes earlier,

@@ -1,8 +1,8 @@
-"""Delivery: a call is retried if and only if that cannot execute it twice."""
+"""Retries: a routed call is retried if and only if that cannot execute it twice."""
 
 import pytest
 
-from goverse.cluster.delivery import Delivery, Fail, Miss, Park, Send
+from goverse.cluster.retry_state import Fail, Miss, Park, RetryState, Send
 from goverse.cluster.table import Route
 from goverse.errors import Timeout
 from goverse.limits import PARK_RETRY_S, PARK_RETRY_S_MAX
@@ -12,19 +12,19 @@ pytestmark = pytest.mark.requirement("CLU-3", "DUR-2")
 A1, A2, B3 = Route("a", 1, "a:1"), Route("a", 2, "a:1"), Route("b", 3, "b:1")
 
 
-def delivery() -> Delivery:
-    return Delivery(100.0, 130.0)
+def sends() -> RetryState:
+    return RetryState(100.0, 130.0)
 
 
 def test_a_call_without_an_owner_is_parked_until_its_deadline() -> None:
-    call = delivery()
+    call = sends()
     assert call.next(None, 100.0) == Park(130.0)
     assert call.next(B3, 101.0) == Send(B3, 0)
 
 
 @pytest.mark.parametrize("miss", [Miss.MOVING, Miss.UNSENT])
 def test_a_send_that_was_not_executed_is_no_attempt_and_waits_for_another_route(miss: Miss) -> None:
-    call = delivery()
+    call = sends()
     call.next(A1, 100.0)
     call.missed(miss, 100.0)
 
@@ -34,7 +34,7 @@ def test_a_send_that_was_not_executed_is_no_attempt_and_waits_for_another_route(
 
 
 def test_a_lost_call_is_sent_as_another_attempt() -> None:
-    call = delivery()
+    call = sends()
     call.next(A1, 100.0)
     call.missed(Miss.LOST, 100.0)
     assert call.next(B3, 100.0) == Send(B3, 1)
@@ -44,7 +44,7 @@ def test_a_lost_call_is_sent_as_another_attempt() -> None:
 
 
 def test_the_same_owner_is_retried_with_doubling_pauses() -> None:
-    call, now, pauses = delivery(), 100.0, list[float]()
+    call, now, pauses = sends(), 100.0, list[float]()
     for _ in range(7):
         assert isinstance(call.next(A1, now), Send)
         call.missed(Miss.UNSENT, now)
@@ -60,7 +60,7 @@ def test_the_same_owner_is_retried_with_doubling_pauses() -> None:
 
 
 def test_a_pause_never_exceeds_the_deadline() -> None:
-    call = delivery()
+    call = sends()
     call.next(A1, 129.99)
     call.missed(Miss.UNSENT, 129.99)
 
@@ -78,7 +78,7 @@ def told(step: object) -> Timeout:
     [((), "no"), ((Miss.MOVING, Miss.UNSENT), "no"), ((Miss.LOST,), "unknown"), ((Miss.LOST, Miss.MOVING), "unknown")],
 )
 def test_a_timeout_says_whether_the_call_may_have_run(misses: tuple[Miss, ...], executed: str) -> None:
-    call = delivery()
+    call = sends()
     for number, miss in enumerate(misses):
         call.next(Route("a", number, "a:1"), 101.0)
         call.missed(miss, 101.0)
@@ -91,7 +91,7 @@ def test_a_timeout_says_whether_the_call_may_have_run(misses: tuple[Miss, ...], 
 
 
 def test_a_call_in_progress_at_the_deadline_may_have_run() -> None:
-    call = delivery()
+    call = sends()
     call.next(A1, 101.0)
     error = told(call.expire(A1, 130.0))
 
