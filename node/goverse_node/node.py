@@ -19,7 +19,7 @@ from goverse.errors import (
     known,
 )
 from goverse.limits import REQUEST_ID_BYTES_MAX
-from goverse.model.access import handler_called, not_allowed
+from goverse.model.access import handler_called, not_allowed, outcome_invented
 from goverse.model.call_ids import new_call_id
 from goverse.model.caller import SYSTEM
 from goverse.model.effects import Effects
@@ -27,6 +27,7 @@ from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import ObjectKey, placement_of
 from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry, unknown_method
+from goverse.objects.spec import MethodSpec
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.link import Link, Readiness, Waiter
 from goverse.ports.store import Store
@@ -235,8 +236,8 @@ class Node:
                 spec = self.registry.type(request.key.type)
                 raise unknown_method(spec, request.method, inside=True) from error
             call.readonly = method.readonly
-            if method.handler and not (request.chain or request.delivery or call.reliable):
-                raise handler_called(request.key.type, method.name)
+            if method.handler and call.reliable is None:  # else it receives an outcome
+                _check_caller(request, method)
         elif request.operation is Operation.READ:
             self._reader.read(call)
             return
@@ -410,3 +411,19 @@ def _activation_cache(bounds: NodeOptions) -> ActivationCache:
         count_max=bounds.activations_max,
         bytes_max=bounds.activations_bytes_max,
     )
+
+
+def _check_caller(request: Request, handler: MethodSpec) -> None:
+    """Check that a request may call a handler.
+
+    An outcome comes from the end of a call alone, or from its sender, which repeats a dead letter.
+
+    Raises:
+        AccessDenied: it comes from outside, or invents an outcome.
+    """
+    if not request.chain and request.delivery is None:
+        raise handler_called(request.key.type, handler.name)
+    delivery = request.delivery
+    if not handler.takes_outcome or (delivery is not None and (delivery.void or delivery.sender == request.key)):
+        return  # a void delivery is settled without its method
+    raise outcome_invented(request.key.type, handler.name)

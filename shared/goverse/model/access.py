@@ -17,6 +17,15 @@ def handler_called(type_name: str, method: str) -> AccessDenied:
     )
 
 
+def outcome_invented(type_name: str, method: str) -> AccessDenied:
+    """Return the error for a call of a method that takes an outcome, from another place than the end of a call."""
+    return AccessDenied(
+        f"{type_name}.{method} takes the outcome of a reliable call, so only GoVerse calls it, when such a call has "
+        f"ended: self.sending(then=self.{method})(...)",
+        rule="outcome",
+    )
+
+
 def only_nodes(part: str) -> AccessDenied:
     """Return the error for a request with a part that only a node may send, from a peer with a gate's certificate."""
     return AccessDenied(

@@ -165,11 +165,14 @@ def _members(outcome: Outcome[Any]) -> dict[str, Any]:
     return {**head, "problem": error}
 
 
-def takes_outcome(owner: str, function: Callable[..., Any], hints: Mapping[str, Any], *, is_hook: bool) -> bool:
+def takes_outcome(
+    owner: str, function: Callable[..., Any], hints: Mapping[str, Any], *, is_hook: bool, is_handler: bool
+) -> bool:
     """Return whether a method receives the outcomes of reliable calls: it takes ``outcome: Outcome[...]``.
 
     Raises:
-        DefinitionError: it takes an ``Outcome`` together with other parameters or by another name, or is a hook.
+        DefinitionError: it takes an ``Outcome`` together with other parameters or by another name, is a hook, or is
+            open to requests from outside.
     """
     names = list(inspect.signature(function).parameters)[1:]
     taken = [name for name in names if _is_outcome(hints.get(name))]
@@ -181,6 +184,11 @@ def takes_outcome(owner: str, function: Callable[..., Any], hints: Mapping[str, 
         raise DefinitionError(
             f"{owner} takes {', '.join(names)}; a method that receives the outcome of a reliable call takes nothing "
             f"else, and by this name: async def {owner.rpartition('.')[2]}(self, outcome: Outcome[...])"
+        )
+    if not is_handler:
+        raise DefinitionError(
+            f"{owner} takes the outcome of a reliable call, and a request from outside could invent one; mark it with "
+            "@handler instead of @call"
         )
     return True
 

@@ -466,5 +466,7 @@ def _method(
         summary=" ".join(summary.split()),
         description=description.strip(),
         handler=options.handler,
-        takes_outcome=takes_outcome(owner, function, hints, is_hook=owner.rpartition(".")[2] in HOOKS),
+        takes_outcome=takes_outcome(
+            owner, function, hints, is_hook=owner.rpartition(".")[2] in HOOKS, is_handler=options.handler
+        ),
     )

@@ -15,8 +15,6 @@ from goverse import BusinessError, DefinitionError, GoverseError, InvalidArgumen
 from goverse.model.effects import CallState
 from goverse.model.frames import Problem, Reply
 from goverse.model.outcomes import outcome_body
-from goverse.objects.describe import describe
-from goverse.objects.registry import Registry
 from goverse.objects.spec import TypeSpec
 
 pytestmark = pytest.mark.requirement("DUR-3")
@@ -220,11 +218,16 @@ def test_the_names_of_sending_are_taken(name: str) -> None:
         TypeSpec.of(wrong)
 
 
-def test_a_call_that_takes_an_outcome_has_a_schema_without_references_outside_of_it() -> None:
+def test_an_outcome_has_a_schema_without_references_outside_of_it() -> None:
+    arguments = TypeSpec.of(Receives).methods["number"].arguments.json_schema("#/{model}")
+    assert "discriminator" not in repr(arguments)
+    assert arguments["required"] == ["outcome"]
+
+
+def test_a_method_that_takes_an_outcome_is_not_open_to_requests_from_outside() -> None:
     class Open(Object):
         @call
         async def done(self, outcome: Outcome[int]) -> None: ...
 
-    arguments = describe(Registry([Open]))["Open"].methods["done"].arguments
-    assert "discriminator" not in repr(arguments)
-    assert arguments["required"] == ["outcome"]
+    with pytest.raises(DefinitionError, match=r"Open\.done takes the outcome .* mark it with @handler instead"):
+        TypeSpec.of(Open)

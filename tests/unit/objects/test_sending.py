@@ -60,7 +60,7 @@ class Order(Object):
     @handler
     async def paid(self, outcome: Outcome[Charge]) -> None: ...
 
-    @call
+    @handler
     async def any_end(self, outcome: Outcome[Any]) -> None: ...
 
     @handler
