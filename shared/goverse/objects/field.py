@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from goverse.errors import DefinitionError
 from goverse.objects.declaration import check_flag
+from goverse.objects.known_options import known_options
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ def field(*, default: T, hidden: bool = False) -> T: ...
 def field(*, default_factory: Callable[[], T], hidden: bool = False) -> T: ...
 
 
+@known_options("field()", DefinitionError)
 def field(*, default: Any = _UNSET, default_factory: Callable[[], Any] | None = None, hidden: bool = False) -> Any:
     """Declare a persistent field. A field without a default is required: ``on_create`` has to set it.
 
@@ -52,7 +54,7 @@ def field(*, default: Any = _UNSET, default_factory: Callable[[], Any] | None = 
         hidden: do not show the field to callers. The store, dumps and backups still contain it.
 
     Raises:
-        DefinitionError: both defaults are given, or an option has an invalid value.
+        DefinitionError: both defaults are given, or an option is unknown or has an invalid value.
     """
     check_flag("field()", "hidden", hidden)
     if default_factory is not None and not callable(default_factory):

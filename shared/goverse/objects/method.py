@@ -17,6 +17,7 @@ from goverse.objects.declaration import (
     name_of,
     not_on,
 )
+from goverse.objects.known_options import known_options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -61,6 +62,7 @@ def call(
 ) -> Callable[[Function], Function]: ...
 
 
+@known_options("@call", DefinitionError)
 def call(
     method: Function | None = None,
     /,
@@ -86,7 +88,7 @@ def call(
         raises: business errors to document, and other exception classes whose name and message the caller may see.
 
     Raises:
-        DefinitionError: an option has an invalid value, or the decorated value is not a function.
+        DefinitionError: an option is unknown or has an invalid value, or the decorated value is not a function.
     """
     mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors(raises)))
     return mark if method is None else mark(_decorated("@call", method))
@@ -106,6 +108,7 @@ def handler(
 ) -> Callable[[Function], Function]: ...
 
 
+@known_options("@handler", DefinitionError)
 def handler(
     method: Function | None = None,
     /,
@@ -128,7 +131,7 @@ def handler(
     ...         self.cents += cents
 
     Raises:
-        DefinitionError: an option has an invalid value, or the decorated value is not a function.
+        DefinitionError: an option is unknown or has an invalid value, or the decorated value is not a function.
     """
     mark = _marker(CallOptions(readonly, reentrant, timeout_s, declared_errors(raises), handler=True))
     return mark if method is None else mark(_decorated("@handler", method))

@@ -11,6 +11,7 @@ from goverse.model.effects import OnFailure
 from goverse.model.keys import ObjectKey
 from goverse.objects import sending
 from goverse.objects.context import Context, current_turn
+from goverse.objects.known_options import known_options
 from goverse.objects.other_objects import Listing, create_object, delete_object
 from goverse.objects.outcome import Outcome
 from goverse.objects.policy import Policy
@@ -178,6 +179,7 @@ class Object:
         keep: timedelta = timedelta(0),
     ) -> Sending: ...
 
+    @known_options("self.sending")
     def sending(
         self,
         *,
@@ -213,7 +215,7 @@ class Object:
             keep: how long the result can be read after a success.
 
         Raises:
-            TypeError, ValueError: an option has the wrong type, or is out of range.
+            TypeError, ValueError: an option is unknown, has the wrong type, or is out of range.
         """
         options = sending.options_of(
             self,

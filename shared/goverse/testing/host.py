@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from goverse import limits
-from goverse.errors import GoverseError
+from goverse.errors import GoverseError, UnknownType
 from goverse.model import json_values
 from goverse.model.caller import identified
 from goverse.model.frames import Operation, Reply, Request
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey, check_id, check_idempotency_key, check_namespace
 from goverse.model.problems import error_of
 from goverse.model.records import CommitRecord
+from goverse.objects.known_options import known_options
 from goverse.objects.other_objects import create_body
 from goverse.objects.process_hooks import ProcessHooks
 from goverse.objects.reference import reference_to
@@ -63,6 +65,7 @@ class ObjectHost:
     _link: FaultyLink | None = None
     _node: Any = None
 
+    @known_options("ObjectHost")
     def __init__(
         self,
         *classes: type[Any],
@@ -82,7 +85,7 @@ class ObjectHost:
         """Prepare a host for ``classes``: all object types that the test calls, directly or from other objects.
 
         Raises:
-            TypeError, ValueError: a class is not an object type, or an option has an invalid value.
+            TypeError, ValueError: a class is not an object type, or an option is unknown or has an invalid value.
             DefinitionError: a class breaks a rule of the object model.
         """
         _check(classes, timeout_s, process_hooks)
@@ -355,7 +358,11 @@ class ObjectHost:
         self._count += 1
         deadline = node.now() + self._timeout_s
         request = Request(operation, key, method, body, deadline, f"test-{self._count}", **further)
-        return await self._link.submit(request)
+        reply = await self._link.submit(request)
+        problem = reply.problem
+        if problem is not None and isinstance(problem.cause, UnknownType):  # a class that the test did not pass
+            reply = replace(reply, problem=replace(problem, detail=f"{problem.detail}: {problem.cause.detail}"))
+        return reply
 
     def _key(self, target: type[Any], object_id: str) -> ObjectKey:
         return _key(DEFAULT_NAMESPACE, target, object_id)

@@ -16,6 +16,7 @@ from goverse import (
     Overloaded,
     Timeout,
     TooLarge,
+    UnknownType,
     call,
 )
 from goverse.testing import Delay, LostAnswer, ObjectHost
@@ -344,7 +345,14 @@ async def test_a_type_that_was_not_passed_to_the_host_is_named_with_the_remedy()
         with pytest.raises(MethodFailed) as failed:
             await host.ref(Passed, "p").reach()
 
-    assert str(failed.value.__cause__).endswith("pass each class that the test calls to the host")
+    assert isinstance(failed.value.__cause__, UnknownType)
+    assert "unknown object type 'Missing'; this application has Passed" in failed.value.detail
+    assert failed.value.detail.endswith("pass each class that the test calls to the host")
+
+
+def test_an_unknown_option_of_a_host_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(TypeError, match=r"ObjectHost has no option 'timeout'; did you mean 'timeout_s'\? Its options"):
+        ObjectHost(Object, timeout=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def test_a_host_without_types_is_refused() -> None:
