@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from goverse.settings import Settings, load_settings
+from goverse.settings import load_settings
 from goverse.tls.rotation import Rotating
 from goverse_cli.failure import ExitCode
-from goverse_cli.health import lives, place, served
+from goverse_cli.health import Address, address_of, lives, served
 from goverse_gate.tls import server_context
 from tests.certificates import Authority
 from tests.gate.serving import serving
@@ -49,9 +49,12 @@ def image_requirements(role: str) -> set[str]:
     return {re.split(r"[>=<]", line)[0] for line in told.stdout.split()}
 
 
-def address(port: int, **settings: str) -> Settings:
-    environ = {"GOVERSE_GATE__PORT": str(port), "GOVERSE_CLUSTER__ADMIN_LISTEN": f"0.0.0.0:{port}", **settings}
-    return load_settings(environ=environ).values
+def variables(port: int, **settings: str) -> dict[str, str]:
+    return {"GOVERSE_GATE__PORT": str(port), "GOVERSE_CLUSTER__ADMIN_LISTEN": f"0.0.0.0:{port}", **settings}
+
+
+def address(kind: str, port: int, **settings: str) -> Address:
+    return address_of(kind, variables(port, **settings))
 
 
 @pytest.mark.parametrize("part", ABSENT)
@@ -76,10 +79,55 @@ async def test_a_health_check_connects_to_the_running_process(kind: str) -> None
     async with serving() as running:
         port = running.client.base_url.port
         assert port is not None
-        assert place(kind, address(port)) == ("127.0.0.1", port)
-        assert await asyncio.to_thread(lives, kind, address(port))
+        assert address(kind, port) == Address("127.0.0.1", port)
+        assert await asyncio.to_thread(lives, address(kind, port))
 
-    assert not await asyncio.to_thread(lives, kind, address(port))
+    assert not await asyncio.to_thread(lives, address(kind, port))
+
+
+@pytest.mark.parametrize("kind", ["gate", "node"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"GOVERSE_GATE__HOST": "::1", "GOVERSE_CLUSTER__ADMIN_LISTEN": "[::]:7481"},
+        {"GOVERSE_GATE__PORT": "", "GOVERSE_GATE__HOST": ""},
+        {"GOVERSE_gate__port": "8001", "GOVERSE_cluster__admin_listen": "10.0.0.1:7481"},
+        {"GOVERSE_GATE__TLS_CERT": "a.pem", "GOVERSE_GATE__TLS_KEY": "b.pem", "GOVERSE_GATE__TLS_CLIENT_CA": "c.pem"},
+        {"GOVERSE_CONFIG": "file", "GOVERSE_GATE__PORT": "8003"},
+        {"GOVERSE_CONFIG": "empty"},
+    ],
+    ids=["none", "all addresses", "empty", "lower case", "tls", "file", "empty file"],
+)
+def test_a_health_check_reads_the_settings_as_the_process_does(
+    kind: str, given: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text(
+        "gate: {host: 0.0.0.0, port: 8002, allow_unauthenticated_remote: true}\n"
+        "cluster: {admin_listen: '0.0.0.0:7482'}\n"
+    )
+    (tmp_path / "empty").write_text("gate:\n")
+    environ = {name: str(tmp_path / value) if name == "GOVERSE_CONFIG" else value for name, value in given.items()}
+    values = load_settings(environ=environ).values
+
+    read = address_of(kind, environ)
+
+    host, _, port = (values.cluster.admin_listen or "127.0.0.1:7480").rpartition(":")
+    listen = (values.gate.host, values.gate.port) if kind == "gate" else (host.strip("[]"), int(port))
+    assert (read.host, read.port) == ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen[0], listen[0]), listen[1])
+    assert read.is_tls == (kind == "gate" and values.gate.tls_cert is not None)
+    assert read.wants_certificate == (kind == "gate" and values.gate.tls_client_ca is not None)
+
+
+@pytest.mark.parametrize("kind", ["gate", "node"])
+def test_a_health_check_imports_nothing_of_the_product(kind: str) -> None:
+    code = (
+        f"import sys; from goverse_cli.health import address_of, lives; lives(address_of({kind!r}, {variables(1)!r})); "
+        "print([name for name in sys.modules if name.partition('.')[0] in ('goverse', 'pydantic', 'yaml')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert ran.stdout == "[]\n"
 
 
 @pytest.mark.requirement("OPS-9")
@@ -88,14 +136,14 @@ async def test_an_operator_reads_what_a_process_serves(kind: str) -> None:
     async with serving() as running:
         port = running.client.base_url.port
         assert port is not None
-        metrics = await asyncio.to_thread(served, kind, address(port), "/metrics")
-        ready = await asyncio.to_thread(served, kind, address(port), "/readyz")
+        metrics = await asyncio.to_thread(served, address(kind, port), "/metrics")
+        ready = await asyncio.to_thread(served, address(kind, port), "/readyz")
         assert metrics is not None
         assert "goverse_method_calls_total" in metrics
         assert ready is not None
         assert json.loads(ready)["reasons"] == []
 
-    assert await asyncio.to_thread(served, kind, address(port), "/metrics") is None
+    assert await asyncio.to_thread(served, address(kind, port), "/metrics") is None
 
 
 @pytest.mark.requirement("OPS-9")
@@ -127,11 +175,11 @@ async def test_a_health_check_speaks_tls_where_the_gate_does(clients: bool, tmp_
     settings = {"GOVERSE_GATE__TLS_CERT": str(cert), "GOVERSE_GATE__TLS_KEY": str(key)}
     if clients:
         settings["GOVERSE_GATE__TLS_CLIENT_CA"] = str(authority.certificate)
-    files = address(1, **settings).gate.tls_files()
+    files = load_settings(environ=variables(1, **settings)).values.gate.tls_files()
     assert files is not None
     async with serving(certificates=Rotating(files, server_context)) as running:
         port = running.client.base_url.port
         assert port is not None
-        assert await asyncio.to_thread(lives, "gate", address(port, **settings))
+        assert await asyncio.to_thread(lives, address("gate", port, **settings))
 
-    assert not await asyncio.to_thread(lives, "gate", address(port, **settings))
+    assert not await asyncio.to_thread(lives, address("gate", port, **settings))
