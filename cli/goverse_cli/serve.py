@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Mapping, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from goverse.model.catalog import Catalog
 from goverse.objects.application import Application
@@ -62,8 +62,22 @@ class Running:
     created_first: Set[str]
 
 
-def prepared(application: Application, values: Settings) -> Application:
-    """Return the application as it is served, and build everything that depends on its code alone.
+class Prepared(NamedTuple):
+    """The parts of a server that depend on the code of its application alone.
+
+    Attributes:
+        application: the application as it is served.
+        catalog: its object types.
+        described: the API document of these types.
+    """
+
+    application: Application
+    catalog: Catalog
+    described: ApiDocument
+
+
+def prepared(application: Application, values: Settings) -> Prepared:
+    """Build everything that depends on the code of an application alone.
 
     ``goverse dev`` calls this while the old code still serves, so code that cannot be served replaces nothing.
 
@@ -72,12 +86,12 @@ def prepared(application: Application, values: Settings) -> Application:
         DefinitionError: the API document cannot describe a type.
     """
     served = with_settings(application, values)
-    ApiDocument(describe(served.registry), {}).as_json(served.module.__name__, release())
-    return served
+    catalog = describe(served.registry)
+    return Prepared(served, catalog, ApiDocument(catalog))
 
 
 async def serve(
-    application: Application,
+    ready: Prepared,
     settings: EffectiveSettings[Settings],
     *,
     listener: socket.socket,
@@ -95,7 +109,7 @@ async def serve(
         StartFailed: an @on_start function of the application failed.
         StoreError: the data directory cannot be used, for example because it is damaged.
     """
-    values = settings.values
+    (application, catalog, described), values = ready, settings.values
     keep_within(values)
     async with AsyncExitStack() as undo:
         store = await _open_store(values, undo, supervisor)
@@ -108,10 +122,17 @@ async def serve(
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
         undo.callback(watch_for_stalls())
         metrics = registry_of(NodeMetrics(node), WalMetrics(store))
-        catalog = describe(application.registry)
         options = gate_options(values, token_in(admin_token_file(values, values.wal.data_dir)))
         administration = WalAdministration(node, store, values.wal.data_dir)
-        app = create_app(node, catalog, options, registry=metrics, administration=administration, config=settings.shown)
+        app = create_app(
+            node,
+            catalog,
+            options,
+            registry=metrics,
+            administration=administration,
+            config=settings.shown,
+            described=described,
+        )
         server = GateServer(app, options, sockets=[listener])
         await server.start()
         undo.push_async_callback(server.stop)

@@ -53,7 +53,7 @@ class GateApp(FastAPI):
     page_gateway: PageGateway
     catalog: Catalog
 
-    def __init__(self, title: str, version: str, catalog: Catalog) -> None:
+    def __init__(self, title: str, version: str, catalog: Catalog, described: ApiDocument | None = None) -> None:
         """Start without FastAPI's own pages, which load scripts from the internet."""
         super().__init__(
             title=title,
@@ -64,6 +64,7 @@ class GateApp(FastAPI):
             redirect_slashes=False,
         )
         self.catalog = catalog
+        self._described = described
         self._document: StaticContent | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:  # not ``async``: saves a frame per call
@@ -78,7 +79,8 @@ class GateApp(FastAPI):
         """Return the OpenAPI document. It is built on first use."""
         if self.openapi_schema is None:
             routes = get_openapi(title=self.title, version=self.version, routes=self.routes)
-            self.openapi_schema = ApiDocument(self.catalog, routes).as_json(self.title, self.version)
+            described, self._described = self._described or ApiDocument(self.catalog), None
+            self.openapi_schema = described.with_routes(routes).as_json(self.title, self.version)
         return self.openapi_schema
 
     def document(self) -> StaticContent:
@@ -91,7 +93,7 @@ class GateApp(FastAPI):
     def set_catalog(self, catalog: Catalog) -> None:
         """Serve the object types of ``catalog`` from now on."""
         self.catalog = catalog
-        self.openapi_schema = self._document = None
+        self.openapi_schema = self._document = self._described = None
         self.objects.set_catalog(catalog)
 
     def drain(self) -> None:
@@ -109,6 +111,7 @@ def create_app(
     administration: Administration | None = None,
     config: ConfigView | None = None,
     object_ids: ObjectIds | None = None,
+    described: ApiDocument | None = None,
 ) -> GateApp:
     """Build a gate.
 
@@ -121,13 +124,14 @@ def create_app(
         administration: operations on the store; without it ``/admin`` has no routes for the store.
         config: returns the effective settings for ``/admin/config``, secrets hidden.
         object_ids: generates ids for objects that are created without one.
+        described: the API document of ``catalog`` alone, if it was built before.
 
     Raises:
         ConfigError: an option is invalid.
     """
     options = options or GateOptions()
     registry = registry or CollectorRegistry()
-    app = GateApp(title, options.release, catalog)
+    app = GateApp(title, options.release, catalog, described)
     metrics = GateMetrics(catalog)
     registry.register(metrics)
     _add_entry_points(app, link, options, metrics, object_ids or ObjectIds())

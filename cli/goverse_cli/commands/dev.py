@@ -142,7 +142,7 @@ def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:
     from goverse_cli.event_loop import run_server  # noqa: PLC0415
     from goverse_cli.serve import Running, prepared, serve  # noqa: PLC0415
 
-    application = prepared(load_application(target), settings.values)
+    ready = prepared(load_application(target), settings.values)
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -152,7 +152,7 @@ def _in_this_process(target: str, settings: EffectiveSettings[Settings]) -> int:
         def started(running: Running) -> None:
             announce(running, settings.values, reloads=False)
 
-        await serve(application, settings, listener=listener, started=started, stop=stop)
+        await serve(ready, settings, listener=listener, started=started, stop=stop)
 
     with bind(settings.values.gate.host, settings.values.gate.port) as listener:
         run_server(run())

@@ -22,7 +22,7 @@ from threading import Thread
 from typing import Final
 
 from goverse.errors import DefinitionError, StartFailed
-from goverse.objects.application import Application, ApplicationBroken, imported_files, load_application
+from goverse.objects.application import ApplicationBroken, imported_files, load_application
 from goverse.settings import EffectiveSettings, Settings, load_settings
 from goverse.telemetry import logs
 from goverse.telemetry.own_loggers import adopt
@@ -31,7 +31,7 @@ from goverse_cli.banner import announce
 from goverse_cli.dev.messages import Job, Report
 from goverse_cli.event_loop import run_to_end
 from goverse_cli.failure import failure_of
-from goverse_cli.serve import Running, prepared, serve
+from goverse_cli.serve import Prepared, Running, prepared, serve
 
 ORPHAN_DRAIN_S: Final = 3.0
 
@@ -46,11 +46,11 @@ def main() -> None:
     requests: SimpleQueue[bytes] = SimpleQueue()
     Thread(target=_listen, args=(channel, requests), name="goverse-lifeline", daemon=True).start()
     try:
-        settings, application = _prepare(job)
-        _report(channel, Report("imported", imported_files(application.target)))
+        settings, ready = _prepare(job)
+        _report(channel, Report("imported", imported_files(ready.application.target)))
         announces = requests.get() == b"announce\n"
         with socket.socket(fileno=job.listener) as listener:
-            run_to_end(_serve(settings, application, listener, channel, announces=announces))
+            run_to_end(_serve(settings, ready, listener, channel, announces=announces))
     except Exception as error:
         failure = failure_of(error)
         if failure.unforeseen:
@@ -70,7 +70,7 @@ def _listen(channel: socket.socket, requests: SimpleQueue[bytes]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Application]:
+def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Prepared]:
     config = Path(job.config) if job.config is not None else None
     settings = load_settings(config=config, environ=os.environ, flags=job.flags, allowed=Allowance.read())
     logs.configure(settings.values.log.format, settings.values.log.level, node=settings.values.node.id)
@@ -81,7 +81,7 @@ def _prepare(job: Job) -> tuple[EffectiveSettings[Settings], Application]:
 
 async def _serve(
     settings: EffectiveSettings[Settings],
-    application: Application,
+    ready: Prepared,
     listener: socket.socket,
     channel: socket.socket,
     *,
@@ -95,7 +95,7 @@ async def _serve(
             announce(running, settings.values, reloads=True)
         _report(channel, Report("serving"))
 
-    await serve(application, settings, listener=listener, started=started, stop=stop, supervisor=os.getppid())
+    await serve(ready, settings, listener=listener, started=started, stop=stop, supervisor=os.getppid())
 
 
 def _report(channel: socket.socket, report: Report) -> None:

@@ -35,6 +35,14 @@ class Components:
         self.schemas: dict[str, Schema] = dict(own)
         self._meanings: dict[str, str] = dict.fromkeys(own, "")
 
+    def admit(self, own: Mapping[str, Schema]) -> bool:
+        """Add further schemas of the gate. Return False, and change nothing, if one of their names is taken."""
+        if not own.keys().isdisjoint(self._meanings):
+            return False
+        self.schemas.update(own)
+        self._meanings.update(dict.fromkeys(own, ""))
+        return True
+
     def inline(self, schema: JsonSchema, owner: str, *, sent: bool = False) -> Schema:
         """Return ``schema`` with its definitions moved to components. ``sent`` is True for the schema of a request."""
         definitions = cast("Mapping[str, Schema]", schema.get("$defs", {}))

@@ -26,7 +26,7 @@ Errors are `application/problem+json` documents with a stable `code`."""
 Operation = dict[str, Any]
 
 _FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
-
+_NO_ROUTES: Final[Mapping[str, Any]] = {}
 
 NOTHING: Final[Schema] = {"const": None}
 """The result of a method that returns nothing. `{"type": "null"}` would mean the same, but openapi-generator turns it
@@ -36,11 +36,11 @@ into code that does not compile: a class named `Null`, a type named `nil`."""
 class ApiDocument:
     """Builds the document, type by type."""
 
-    def __init__(self, catalog: Catalog, routes: Mapping[str, Any]) -> None:
+    def __init__(self, catalog: Catalog, routes: Mapping[str, Any] = _NO_ROUTES) -> None:
         """Describe the types of ``catalog``. ``routes`` is FastAPI's document for the gate's other routes."""
         own = {"ObjectPage": answers.PAGE, "ObjectSummary": answers.SUMMARY, "Problem": answers.PROBLEM}
-        theirs = routes.get("components", {}).get("schemas", {})
-        self.components = Components({**{name: theirs[name] for name in theirs if name not in _FASTAPI_ERRORS}, **own})
+        self._catalog = catalog
+        self.components = Components({**_schemas_of(routes), **own})
         self.errors = ErrorResponses()
         self.paths: dict[str, Any] = {}
         self.tags: list[dict[str, str]] = []
@@ -49,6 +49,17 @@ class ApiDocument:
             self._name_answers(described)
         for _, described in sorted(catalog.items()):
             self._add_type(described)
+        self._add_routes(routes)
+
+    def with_routes(self, routes: Mapping[str, Any]) -> ApiDocument:
+        """Return the document of the same types with the gate's other routes; this one, which has none, is used up."""
+        schemas = _schemas_of(routes)
+        if not self.components.admit(schemas):
+            return ApiDocument(self._catalog, routes)  # a model of the application has to take another name
+        self._add_routes(routes)
+        return self
+
+    def _add_routes(self, routes: Mapping[str, Any]) -> None:
         for path, item in sorted(routes.get("paths", {}).items()):
             self.paths[path] = {verb: self._adopt(operation) for verb, operation in item.items()}
 
@@ -226,6 +237,12 @@ class ApiDocument:
         with suppress(NoExample):
             content["example"] = example_of(schema, self.components)
         return {"application/json": content}
+
+
+def _schemas_of(routes: Mapping[str, Any]) -> dict[str, Schema]:
+    """Return the schemas of FastAPI's document, without those of errors that the gate does not send."""
+    theirs = routes.get("components", {}).get("schemas", {})
+    return {name: theirs[name] for name in theirs if name not in _FASTAPI_ERRORS}
 
 
 def with_article(name: str) -> str:
