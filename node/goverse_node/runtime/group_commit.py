@@ -211,14 +211,17 @@ class CommitPipeline:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            if not self._queue:
-                self._idle.set()
-                self._wake = loop.create_future()
-                await self._wake
-            if self._batch_max_s:
-                await self._gather()
-            await self._commit(self._take())  # not assigned: a local name would keep the batch alive until the next one
+        try:
+            while True:
+                if not self._queue:
+                    self._idle.set()
+                    self._wake = loop.create_future()
+                    await self._wake
+                if self._batch_max_s:
+                    await self._gather()
+                await self._commit(self._take())  # not assigned: a name would keep the batch alive until the next one
+        finally:  # also if the loop cancels all tasks without ``stop``: no later record has a chance
+            self._stopping, self._wake = True, None
 
     async def _gather(self) -> None:
         """Wait for further records until the batch is full or ``batch_max_s`` has passed."""

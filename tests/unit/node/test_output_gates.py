@@ -296,3 +296,14 @@ async def test_a_node_whose_store_hangs_says_that_it_is_not_ready() -> None:
         b.store.release()
         assert value(await held) == 1
         assert b.node.readiness().ready
+
+
+async def test_a_commit_after_all_tasks_were_cancelled_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    async with bench(Tally) as b:
+        pipeline = next(task for task in asyncio.all_tasks() if task.get_name() == "goverse-commit")
+        pipeline.cancel()
+        await asyncio.wait({pipeline})
+
+        assert code(await b.call(Tally, "t", "add")) == "unavailable"
+
+    assert "InvalidState" not in caplog.text
