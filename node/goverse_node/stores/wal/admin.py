@@ -37,8 +37,6 @@ class Inspection:
         acknowledged_seq: the last position that is known to be acknowledged.
         oldest_seq: the oldest position that can be restored.
         objects, replies: the contents of the newest undamaged snapshot.
-        torn_tail: the reason why the end of the log is not a record, which was never acknowledged; empty if the log
-            ends with a record.
         problems: one sentence for each damage, with file and offset; empty if the data is undamaged.
     """
 
@@ -54,7 +52,6 @@ class Inspection:
     oldest_seq: int = 0
     objects: int = 0
     replies: int = 0
-    torn_tail: str = ""
     problems: list[str] = field(default_factory=list[str])
 
 
@@ -102,7 +99,7 @@ def _verify_log(log: Log, manifest: Manifest, found: Inspection) -> None:
         found.problems.append(damage.detail)
     found.last_seq = manifest.segments[0] - 1 + found.records
     if log.tail is not None:
-        found.acknowledged_seq, found.torn_tail = log.tail.acknowledged_seq, log.tail.torn
+        found.acknowledged_seq = log.tail.acknowledged_seq
 
 
 def snapshot(
