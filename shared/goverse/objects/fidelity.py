@@ -387,9 +387,9 @@ def _settled_dataclass(live: Any, loaded: Any) -> Any:
 def remedy(difference: Difference, *, is_passed: bool = False) -> str:
     """Return the advice for a difference; with ``is_passed`` for an argument or a result instead of a field."""
     live, loaded = difference.live, difference.loaded
-    for applies, advice in _REMEDIES:
+    for applies, stored, passed in _REMEDIES:
         if applies(live, loaded):
-            return _PASSED.get(applies, advice) if is_passed else advice
+            return passed or stored if is_passed else stored
     made = "pass" if is_passed else "assign"
     return f"a validator or serializer of its type changes it; {made} the value that they make"
 
@@ -438,23 +438,38 @@ def _differs_in_type(live: Any, loaded: Any) -> bool:
     return type(live) is not type(loaded)
 
 
-_REMEDIES: Final[tuple[tuple[Compare, str], ...]] = (
-    (_is_secret, "keep the text in a str field instead of a secret type"),
-    (_is_number_without_json, "NaN and infinity have no JSON form; store None or a finite number"),
-    (_is_subclass, "declare the subclass, or a union of the classes with a discriminator"),
-    (_is_of_another_class, "give the union a discriminator: Annotated[A | B, Field(discriminator='kind')]"),
-    (_is_untyped_model, "declare the class as the type of the value"),
-    (_is_mapping_with_behaviour, "declare this type, and give the field a default with the same factory"),
-    (_is_bounded, "give the field a default with the same maxlen"),
-    (_is_enum, "declare the enum as the type, or store its value"),
-    (_is_zoned, "convert it with astimezone(UTC), and keep the zone's name in a field of its own"),
-    (_differs_in_type, "declare its type instead of a wider one"),
+_NO_NUMBER: Final = "NaN and infinity have no JSON form"
+
+_REMEDIES: Final[tuple[tuple[Compare, str, str], ...]] = (
+    # The differences, the advice for a field, and the one for an argument or a result if that is another
+    (
+        _is_secret,
+        "keep the text in a str field instead of a secret type",
+        "pass the text in a str instead of a secret type",
+    ),
+    (
+        _is_number_without_json,
+        f"{_NO_NUMBER}; store None or a finite number",
+        f"{_NO_NUMBER}; pass None or a finite number",
+    ),
+    (_is_subclass, "declare the subclass, or a union of the classes with a discriminator", ""),
+    (_is_of_another_class, "give the union a discriminator: Annotated[A | B, Field(discriminator='kind')]", ""),
+    (_is_untyped_model, "declare the class as the type of the value", ""),
+    (
+        _is_mapping_with_behaviour,
+        "declare this type, and give the field a default with the same factory",
+        "pass a dict made of it",
+    ),
+    (
+        _is_bounded,
+        "give the field a default with the same maxlen",
+        "maxlen does not arrive; pass a list, or a deque without maxlen",
+    ),
+    (_is_enum, "declare the enum as the type, or store its value", "declare the enum as the type, or pass its value"),
+    (
+        _is_zoned,
+        "convert it with astimezone(UTC), and keep the zone's name in a field of its own",
+        "convert it with astimezone(UTC), and pass the zone's name too",
+    ),
+    (_differs_in_type, "declare its type instead of a wider one", ""),
 )
-_PASSED: Final[dict[Compare, str]] = {
-    _is_secret: "pass the text in a str instead of a secret type",
-    _is_number_without_json: "NaN and infinity have no JSON form; pass None or a finite number",
-    _is_mapping_with_behaviour: "pass a dict made of it",
-    _is_bounded: "maxlen does not arrive; pass a list, or a deque without maxlen",
-    _is_enum: "declare the enum as the type, or pass its value",
-    _is_zoned: "convert it with astimezone(UTC), and pass the zone's name too",
-}
