@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError
 from goverse.errors import DefinitionError, MethodFailed
 from goverse.model import json_text
 from goverse.objects import storable
-from goverse.objects.adapters import OWN, RESULT, SENDING, sender
+from goverse.objects.adapters import OWN, RESULT, SENDING, defined, sender
 from goverse.objects.passing import changed, check_document, check_result, sure
 from goverse.objects.schemas import REF_TEMPLATE, JsonSchema, result_schema
 from goverse.objects.validation_errors import field_problems, in_words, of_wrong_type
@@ -37,7 +37,8 @@ class Result:
             except PydanticUserError:  # models and dataclasses bring their own configuration
                 self._adapter = TypeAdapter(annotation)
                 writing = OWN
-        except (PydanticUserError, TypeError) as error:
+            defined(self._adapter)
+        except (PydanticUserError, NameError, TypeError) as error:
             raise DefinitionError(f"{name}: the return annotation is not a supported type: {error}") from error
         self._validate = self._adapter.validator.validate_python
         self._to_json = self._adapter.serializer.to_json
