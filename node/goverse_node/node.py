@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from asyncio import Future
 from collections.abc import Callable, Sequence
 
@@ -29,6 +28,7 @@ from goverse.model.records import ObjectSummary
 from goverse.objects.registry import Registry, unknown_method
 from goverse.objects.spec import MethodSpec
 from goverse.ports.clock import Clock, SystemClock
+from goverse.ports.entropy import SYSTEM_ENTROPY, Entropy
 from goverse.ports.link import Link, Readiness, Waiter
 from goverse.ports.store import Store
 from goverse_node.activation_cache import VICTIMS_MAX, ActivationCache
@@ -84,16 +84,19 @@ class Node:
         options: NodeOptions | None = None,
         shard_access: ShardAccess = ALL_SHARDS,
         memory: Callable[[], float] | None = None,
+        entropy: Entropy = SYSTEM_ENTROPY,
     ) -> None:
         """Host the types of ``registry`` over ``store``. The caller opens the store first and closes it afterwards.
 
         ``memory`` returns the used share of the process's memory limit, 0 to 1; objects are passivated near 1.
+        ``entropy`` is the source of ids and of waits.
         Objects call each other through the link ``calls``; in a cluster the caller replaces it by a router. In
         a cluster the keeper of the shards also opens and closes their outboxes in ``dispatcher``.
         """
         self.registry, self.store = registry, store
         self.clock: Clock = clock or SystemClock()
         self.options = options or NodeOptions()
+        self.entropy = entropy
         self.shard_access = shard_access
         self.calls: Link = self
         self.evacuation = Evacuation()
@@ -332,7 +335,7 @@ class Node:
 
     def new_call_id(self, sender: ObjectKey) -> str:
         """Return an id for a reliable call of ``sender``."""
-        return new_call_id(self.shard_access.hash_of(sender), self.clock.wall_ms(), os.urandom(10))
+        return new_call_id(self.shard_access.hash_of(sender), self.clock.wall_ms(), self.entropy(10))
 
     def own_request(self, key: ObjectKey) -> Request:
         """Return a request for a hook that runs without a call, such as ``on_deactivate``."""

@@ -6,11 +6,13 @@ senders that failed at the same moment best (Brooker, "Exponential Backoff and J
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from random import random
+
+from goverse.ports.entropy import Entropy
 
 _DOUBLINGS_MAX = 62  # 2**62 times any first wait is beyond every longest wait; keeps the float finite
+_DRAWN_BYTES = 7  # as many bits as a float between 0 and 1 has
+_SHARES = 1 << 8 * _DRAWN_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Backoff:
         """Return the longest wait after ``attempts`` failed attempts (at least 1)."""
         return min(self.longest_ms, self.first_ms << min(attempts - 1, _DOUBLINGS_MAX))
 
-    def wait_ms(self, attempts: int, draw: Callable[[], float] = random) -> int:
-        """Return the wait after ``attempts`` failed attempts. ``draw`` returns a number from 0 to 1."""
-        return round(self.bound_ms(attempts) * draw())
+    def wait_ms(self, attempts: int, entropy: Entropy) -> int:
+        """Return the wait after ``attempts`` failed attempts, drawn from ``entropy``."""
+        share = int.from_bytes(entropy(_DRAWN_BYTES)) / _SHARES
+        return round(self.bound_ms(attempts) * share)

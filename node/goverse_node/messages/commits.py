@@ -14,6 +14,7 @@ from goverse.model.effects import ANY_VERSION, Effects
 from goverse.model.frames import Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
+from goverse.ports.entropy import Entropy
 from goverse.ports.link import Link
 from goverse_node.options import NodeOptions
 from goverse_node.runtime.group_commit import PendingCommit
@@ -27,10 +28,12 @@ class MessagesHost(CommitHost, Protocol):
 
     Attributes:
         calls: the link to other objects; in a cluster the router.
+        entropy: the source of the waits between attempts.
         options: the options of the node.
     """
 
     calls: Link
+    entropy: Entropy
     options: NodeOptions
 
     def now(self) -> float:

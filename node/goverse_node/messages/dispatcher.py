@@ -97,7 +97,7 @@ class Dispatcher:
         self.commits = Commits(host, self.committed)
         self._endings = Endings(host, self.outboxes, self.alarm, self.commits)
         self.deliveries = Deliveries(host, self.outboxes, self.alarm, self._answered)
-        self._loading = Loading(outbox, found=self._add, loaded=self._loaded)
+        self._loading = Loading(outbox, host.entropy, found=self._add, loaded=self._loaded)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -265,7 +265,9 @@ class Dispatcher:
         def done(error: GoverseError | None) -> None:
             if error is not None:
                 entry.refusals += 1
-                self.alarm.set(self.alarm.now_ms() + RETRY.wait_ms(entry.refusals), partial(self._due, entry))
+                self.alarm.set(
+                    self.alarm.now_ms() + RETRY.wait_ms(entry.refusals, self._host.entropy), partial(self._due, entry)
+                )
 
         self.commits.commit(entry.pair.sender, entry.pair.shard, effects, done)
 
@@ -307,11 +309,11 @@ class Dispatcher:
             self.counts.attempts_failed += 1
             backoff = Backoff(entry.call.first_ms, entry.call.longest_ms)
             failures = entry.place.attempts + 1 if entry.place.void is None else entry.place.deliveries
-            noted = channel.failed(delivery, now_ms + backoff.wait_ms(failures))
+            noted = channel.failed(delivery, now_ms + backoff.wait_ms(failures, self._host.entropy))
         else:
             early = reply.problem is not None and reply.problem.code == "out_of_order"
             backoff = _EARLY if early else RETRY
-            noted = channel.refused(delivery, now_ms + backoff.wait_ms(entry.place.refusals + 1))
+            noted = channel.refused(delivery, now_ms + backoff.wait_ms(entry.place.refusals + 1, self._host.entropy))
         if noted is not None and (noted.void is None or entry.problem is None):
             entry.problem = reply.problem
 

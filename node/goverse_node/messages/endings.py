@@ -110,7 +110,7 @@ class Endings:
                 pair.ending = False
                 self.advance(pair)
 
-        self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(first.refusals), again)
+        self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(first.refusals, self._host.entropy), again)
 
     def _finished(self, entry: Entry) -> FinishedCall | None:
         """Return the end of a call to keep, or None if nothing of it is kept."""
@@ -177,13 +177,13 @@ class Endings:
         meaning = Answer.REFUSED if problem is None else meaning_of(Reply(problem=problem))
         if problem is None or meaning in (Answer.REFUSED, Answer.LOST):
             entry.refusals += 1
-            wait_ms = RETRY.wait_ms(entry.refusals)
+            wait_ms = RETRY.wait_ms(entry.refusals, self._host.entropy)
         else:
             entry.trials += 1
             if entry.trials >= entry.call.attempts_max:
                 self._give_up_then(entry, problem)
                 return
-            wait_ms = Backoff(entry.call.first_ms, entry.call.longest_ms).wait_ms(entry.trials)
+            wait_ms = Backoff(entry.call.first_ms, entry.call.longest_ms).wait_ms(entry.trials, self._host.entropy)
         self._alarm.set(self._alarm.now_ms() + wait_ms, partial(self._conclude, entry))
 
     def _give_up_then(self, entry: Entry, problem: Problem) -> None:
@@ -214,7 +214,7 @@ class Endings:
                 return
             entry.refusals += 1
             again = partial(self._give_up_then, entry, problem)
-            self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(entry.refusals), again)
+            self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(entry.refusals, self._host.entropy), again)
 
         self._commits.commit(pair.sender, pair.shard, effects, done)
 

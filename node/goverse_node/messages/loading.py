@@ -14,6 +14,7 @@ from typing import Final
 
 from goverse.errors import GoverseError
 from goverse.model.effects import PendingCall
+from goverse.ports.entropy import Entropy
 from goverse.ports.outbox import Outbox
 from goverse_node.messages.backoff import Backoff
 from goverse_node.messages.outboxes import Shard
@@ -28,10 +29,16 @@ class Loading:
     """Reads the outboxes of shards, one group of shards after the other."""
 
     def __init__(
-        self, outbox: Outbox, *, found: Callable[[PendingCall], None], loaded: Callable[[dict[int, Shard]], None]
+        self,
+        outbox: Outbox,
+        entropy: Entropy,
+        *,
+        found: Callable[[PendingCall], None],
+        loaded: Callable[[dict[int, Shard]], None],
     ) -> None:
         """``found`` receives the calls of a group in order, ``loaded`` the group when it is complete."""
         self._outbox = outbox
+        self._entropy = entropy
         self._found = found
         self._done = loaded
         self._groups: deque[dict[int, Shard]] = deque()
@@ -69,7 +76,7 @@ class Loading:
                 failures += 1
                 expected = isinstance(error, GoverseError)
                 logger.warning("cannot read outboxes; trying again", exc_info=None if expected else error)
-                await asyncio.sleep(_RETRY.wait_ms(failures) / 1000)
+                await asyncio.sleep(_RETRY.wait_ms(failures, self._entropy) / 1000)
                 continue
             for call in page:
                 shard = opened.get(call.shard)

@@ -10,7 +10,6 @@ A reliable call leaves with the commit of the turn (``goverse_node.runtime.turn_
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from hashlib import blake2b
 from inspect import CORO_CREATED, getcoroutinestate
@@ -27,6 +26,7 @@ from goverse.model.records import ObjectSummary
 from goverse.objects.context import Context
 from goverse.objects.registry import Registry, unknown_method
 from goverse.ports.clock import Clock
+from goverse.ports.entropy import Entropy
 from goverse.ports.link import Link
 from goverse_node.runtime.contexts import TurnContexts
 from goverse_node.runtime.group_commit import PendingCommit
@@ -36,11 +36,12 @@ from goverse_node.runtime.turn_effects import Outbox, TurnEffects
 
 
 class CallHost(Protocol):
-    """The part of a host that carries calls to other objects."""
+    """The part of a host that carries calls to other objects, and makes ids."""
 
     calls: Link
     clock: Clock
     contexts: TurnContexts
+    entropy: Entropy
     nested: NestedCalls
     outgoing: Outgoing
     registry: Registry
@@ -249,7 +250,8 @@ class Scope:
         key = self._derived_key(ObjectKey(namespace, type_name, ""), "@id", body)
         if key is not None:
             return derived_id(namespace, type_name, key)
-        return time_ordered_id(self._turn.activation.host.clock.wall_ms(), os.urandom(10))
+        host = self._turn.activation.host
+        return time_ordered_id(host.clock.wall_ms(), host.entropy(10))
 
     # --- reliable calls -----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -19,9 +20,10 @@ from tests.unit.messages.town import EPOCH_MS, SHARDS, Town, key, refusal, run, 
 A, B, C = key("Sender", "a"), key("Receiver", "b"), key("Receiver", "c")
 
 
-async def _play(seed: int) -> None:
+async def _play(seed: int, watch: Callable[[Town], None] = lambda _: None) -> None:
     """Send random calls through random faults, and compare the effects with what was sent and what became of it."""
     town, chance = Town(seed), Random(seed)
+    watch(town)
     await town.opened()
     town.faults, town.store.failures = 0.15, 0.05
     town.behaviour = lambda _: chance.choice(
@@ -64,6 +66,20 @@ async def _play(seed: int) -> None:
     received = [outcome["id"] for outcome in town.outcomes]
     assert len(received) == len(set(received)), "an outcome was received twice"
     assert all(states[outcome["id"]] == outcome["state"] for outcome in town.outcomes)
+
+
+def test_a_seed_is_one_history() -> None:
+    def history(seed: int) -> object:
+        towns: list[Town] = []
+        run(lambda: _play(seed, towns.append))
+        [town] = towns
+        deliveries = [(request.key, request.delivery) for request in town.deliveries]
+        return town.effects, town.outcomes, deliveries, town.store.records
+
+    first, second, other = history(3), history(3), history(4)
+
+    assert first == second
+    assert first != other
 
 
 @pytest.mark.parametrize("seed", range(12))

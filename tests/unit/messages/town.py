@@ -22,6 +22,7 @@ from goverse.model.receipts import NO_RECEIPT, Receipt, Settlement, Verdict, num
 from goverse.model.records import CommitRecord, StoreHealth
 from goverse.model.replies import decode_reply, encode_reply
 from goverse.ports.clock import Clock
+from goverse.ports.entropy import Entropy
 from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.messages.dispatcher import Dispatcher
@@ -222,6 +223,7 @@ class TownHost:
     def __init__(self, town: Town, options: NodeOptions) -> None:
         self.town, self.store, self.options = town, town.store, options
         self.clock: Clock = town.clock
+        self.entropy: Entropy = town.chance.randbytes
         town.store.epoch += 1
         self.shards = TownShards(town.store.epoch)
         self.shard_access: ShardAccess = self.shards
