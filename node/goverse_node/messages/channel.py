@@ -115,8 +115,11 @@ class Channel:
         assert not self._calls or call.number > self._calls[-1].number, "calls of a pair are added in order"
         self._calls.append(call)
 
-    def due(self, now_ms: int, limit: int = WINDOW) -> list[Delivery]:
-        """Return up to ``limit`` deliveries to make now, in order, and note that they are on their way."""
+    def due(self, now_ms: int, limit: int = WINDOW, *, wall_ms: int = 0) -> list[Delivery]:
+        """Return up to ``limit`` deliveries to make now, in order, and note that they are on their way.
+
+        ``wall_ms`` is the time that the receiver compares with its own wall clock.
+        """
         found: list[Delivery] = []
         if self.paused:
             return found
@@ -127,7 +130,7 @@ class Channel:
                     self._make_void(call, Void.EXPIRED)
                 if call.held or call.not_before_ms > now_ms or len(found) == limit:
                     break  # the calls behind it would arrive too early
-                found.append(self._deliver(call, prev, now_ms))
+                found.append(self._deliver(call, prev, wall_ms))
             if not call.settled or prev:
                 prev = call.number
         return found
@@ -150,11 +153,11 @@ class Channel:
         """Return the settled calls whose outcomes can be committed now: those with no unsettled call before them."""
         return list(takewhile(lambda call: call.settled, self._calls))
 
-    def _deliver(self, call: Pending, prev: int, now_ms: int) -> Delivery:
+    def _deliver(self, call: Pending, prev: int, wall_ms: int) -> Delivery:
         call.on_its_way = True
         call.deliveries += 1
         head, void = self._calls[0].number, call.void is not None
-        return Delivery(self.sender, call.number, prev, head, call.deliveries, void, call.id, now_ms)
+        return Delivery(self.sender, call.number, prev, head, call.deliveries, void, call.id, wall_ms)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

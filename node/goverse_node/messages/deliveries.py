@@ -100,7 +100,7 @@ class Deliveries:
             self._receivers.wait(receiver, pair)
             return 0
         now_ms = self._alarm.now_ms()
-        found = pair.channel.due(now_ms, min(room, limit))
+        found = pair.channel.due(now_ms, min(room, limit), wall_ms=self._host.clock.wall_ms())
         if found:
             self._receivers.started(receiver, len(found))
             self.on_their_way += len(found)

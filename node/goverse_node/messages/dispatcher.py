@@ -106,7 +106,7 @@ class Dispatcher:
         opened: dict[int, Shard] = {}
         self.close(shards)
         for shard in shards:
-            opened[shard] = self.outboxes.shards[shard] = Shard()
+            opened[shard] = self.outboxes.shards[shard] = Shard(self._host.shard_access.epoch(shard))
         self._loading.start(opened, self.outboxes.shards)
 
     async def loaded(self) -> None:
@@ -139,10 +139,14 @@ class Dispatcher:
     # --- Outgoing -----------------------------------------------------------------------------------------------------
 
     def committed(self, record: CommitRecord, commit_seq: int) -> None:
-        """Take note of a durable record with effects."""
+        """Take note of a durable record with effects.
+
+        A record of an earlier epoch was durable before the shard was opened, so it has been read from the store. It is
+        reported late if its answer was: the shard may have moved away and back meanwhile, and its calls have ended.
+        """
         shard = self.outboxes.shards.get(record.shard)
         effects = record.effects
-        if shard is None or effects is None:
+        if shard is None or effects is None or record.epoch != shard.epoch:
             return
         if shard.loading:
             shard.late.append((record, commit_seq))

@@ -87,11 +87,13 @@ class Shard:
     """The outboxes of one shard.
 
     Attributes:
+        epoch: the epoch under which the node serves the shard.
         loading: True until they have been read.
         late: durable records of its objects that wait until then, with their positions.
         entries: its pending calls, by number.
     """
 
+    epoch: int | None = 0
     loading: bool = True
     late: deque[tuple[CommitRecord, int]] = field(default_factory=deque[tuple[CommitRecord, int]])
     entries: dict[int, Entry] = field(default_factory=dict[int, Entry])

@@ -68,7 +68,7 @@ class Delivery:
         attempt: counts the deliveries of the call, so that its sender can tell a late answer from the present one.
         void: settle the call without running it: it has expired, or was cancelled, skipped or given up.
         id: the id of the call.
-        sent_ms: the time of this delivery, in milliseconds since the epoch by the sender's node.
+        sent_ms: the time of this delivery, in milliseconds since the epoch by the wall clock of the sender's node.
     """
 
     sender: ObjectKey

@@ -415,3 +415,39 @@ def test_a_step_of_the_wall_clock_neither_expires_nor_delays_a_call() -> None:
         assert [call_id for *_, call_id in town.effects] == ["c1"]
 
     run(work)
+
+
+def test_a_delivery_has_the_time_of_the_wall_clock_which_its_receiver_compares() -> None:
+    """The running time of the sender stays behind after its machine was suspended, and its receiver has another."""
+
+    async def work() -> None:
+        town = await Town().opened()
+        town.clock.skew_ms = 3_600_000
+        await town.send(A, sent("c1", B))
+        await town.drained()
+
+        [request] = town.deliveries
+        assert request.delivery is not None
+        assert 0 <= town.clock.wall_ms() - request.delivery.sent_ms < 1_000
+
+    run(work)
+
+
+def test_a_record_of_an_earlier_epoch_sends_nothing_again() -> None:
+    """The shard moved away and back before the answer to the commit came, and the calls have ended elsewhere."""
+
+    async def work() -> None:
+        town = await Town().opened()
+        await town.send(A, sent("c1", B, then="done"))
+        await town.drained()
+        late = town.store.records[0]
+        town.store.epoch = town.host.shards.number = 3
+        await town.opened()
+        await town.send(A, sent("c2", B))
+        town.dispatcher.committed(late, 1)
+        await town.drained(within_s=60)
+
+        assert [call_id for *_, call_id in town.effects] == ["c1", "c2"]
+        assert [each["id"] for each in town.outcomes] == ["c1"]
+
+    run(work)
