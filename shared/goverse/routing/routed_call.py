@@ -3,7 +3,8 @@
 A link delivers the reply of each attempt to the ``RoutedCall``, so the first attempt needs no further object. Only a
 call that met a problem gets a ``RetryState``, whose rules decide whether it is sent again, to which node, and with
 which attempt number (``goverse.cluster.retry_state``). The delivery of a reliable call is not sent again if it may have
-been executed; its sender repeats it.
+been executed; its sender repeats it. It waits for a node with another release only if a node of the cluster exports its
+method. Otherwise a misspelt name would keep it waiting until it expires.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class Retries(Protocol):
 
     def is_elsewhere(self, route: Route | None, /) -> bool:
         """True if the route leads to another process."""
+        ...
+
+    def is_exported(self, type_name: str, method: str, /) -> bool:
+        """True if a node of the cluster exports the method, or its types are not known yet."""
         ...
 
 
@@ -90,9 +95,16 @@ class RoutedCall:
         if problem.executed is Executed.NO and self.request.attempt:
             # The verdict is about the last attempt; an earlier one was sent and not answered
             reply = replace(reply, problem=replace(problem, executed=Executed.UNKNOWN))
-        if problem.code in _UNKNOWN and self._retries.is_elsewhere(self.route):
+        if problem.code in _UNKNOWN and self._awaits_release(problem):
             reply = Reply(problem=_of_another_release(problem, self.request))
         self._waiter.set_result(reply)
+
+    def _awaits_release(self, problem: Problem) -> bool:
+        """True if nodes with another release may serve the call, so that it can succeed later."""
+        request = self.request
+        if request.delivery is None or problem.code == "unknown_type":
+            return self._retries.is_elsewhere(self.route)
+        return self._retries.is_exported(request.key.type, request.method)
 
 
 def miss_of(problem: Problem) -> Miss | None:

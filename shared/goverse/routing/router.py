@@ -76,6 +76,7 @@ class Router:
         self.links = Links(connect, self._recovered)
         self._unreachable = self.links.unreachable
         self.own = own
+        self._view: ClusterView | None = None
         self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``model.keys.router_key``; parsed again there
         self._numbers = count(1)
         self._timer: asyncio.TimerHandle | None = None
@@ -90,6 +91,7 @@ class Router:
 
     def follow(self, view: ClusterView) -> None:
         """Apply a new cluster view: connect to new nodes, drop old ones, and resume calls whose shard has moved."""
+        self._view = view
         own = self.own[0] if self.own is not None else None
         if (view.reloads, view.members_revision) != self._members_at:
             self._members_at = view.reloads, view.members_revision
@@ -235,6 +237,18 @@ class Router:
     def is_elsewhere(self, route: Route | None) -> bool:
         """True if the route leads to another process."""
         return route is not None and (self.own is None or route.node != self.own[0])
+
+    def is_exported(self, type_name: str, method: str) -> bool:
+        """True if a registered node exports the method, or has published no types that this release can read."""
+        view = self._view
+        if view is None:
+            return True
+        for node in view.nodes:
+            catalog = view.catalogs.get(node)
+            described = None if catalog is None else catalog.get(type_name)
+            if catalog is None or (described and (method in described.methods or method in described.handlers)):
+                return True
+        return False
 
     def _fail(self, call: RoutedCall, error: GoverseError) -> None:
         call.answer(Reply(problem=Problem.of(error, call.request.request_id)))

@@ -17,6 +17,8 @@ from goverse.errors import (
     TooLarge,
     TryAgain,
     Unavailable,
+    UnknownMethod,
+    UnknownType,
     known,
 )
 from goverse.model.frames import Operation, Problem, Reply, Request
@@ -68,6 +70,9 @@ class NoRetries:
     def is_elsewhere(self, _route: object, /) -> bool:
         return True
 
+    def is_exported(self, _type: str, method: str, /) -> bool:
+        return method == "newer"
+
 
 class Recorded(NoRetries):
     """A router that notes what it would send again."""
@@ -106,6 +111,30 @@ async def test_a_delivery_is_sent_again_only_if_it_provably_did_not_run(
         problem = answer.result().problem
         assert problem is not None
         assert (problem.code, problem.executed) == (error.code, UNKNOWN)
+
+
+@pytest.mark.requirement("DUR-3", "CLU-11")
+@pytest.mark.parametrize(
+    ("error", "method", "is_delivery", "answered"),
+    [
+        (UnknownMethod(), "newer", True, "unavailable"),
+        (UnknownMethod(), "misspelt", True, "unknown_method"),
+        (UnknownMethod(), "misspelt", False, "unavailable"),
+        (UnknownType(), "misspelt", True, "unavailable"),
+    ],
+)
+async def test_a_reliable_call_waits_for_a_release_only_if_a_node_exports_its_method(
+    error: GoverseError, method: str, is_delivery: bool, answered: str
+) -> None:
+    answer: Future[Reply] = asyncio.get_running_loop().create_future()
+    key = ObjectKey("default", "Counter", "c")
+    delivery = Delivery(key, 1, 0, 1) if is_delivery else None
+    request = Request(Operation.CALL, key, method, b"", 10.0, "r", delivery=delivery)
+    RoutedCall(NoRetries(), request, 0, answer, 0.0).set_result(Reply(problem=Problem.of(error)))
+    problem = (await answer).problem
+
+    assert problem is not None
+    assert problem.code == answered
 
 
 @pytest.mark.requirement("CLU-5")
