@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from goverse.errors import Overloaded
+from goverse.errors import Overloaded, Unavailable
 from goverse.model.effects import PendingCall
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import SENDS_MAX, number_of
@@ -10,10 +10,15 @@ from goverse.model.records import CommitRecord
 
 
 class RecordedOutgoing:
-    """The outboxes of a node's objects."""
+    """The outboxes of a node's objects.
+
+    Attributes:
+        unread: the outboxes have not been read, so they cannot be looked at.
+    """
 
     def __init__(self, room: int = SENDS_MAX) -> None:
         self.room = room
+        self.unread = False
         self.records: list[CommitRecord] = []
         self._pending: dict[tuple[ObjectKey, int], PendingCall] = {}
 
@@ -32,10 +37,15 @@ class RecordedOutgoing:
             self._pending.pop((record.key, number), None)
 
     def check_room(self, sender: ObjectKey, count: int) -> None:
-        if len(self.pending_of(sender)) + count > self.room:
+        if len(self._pending_of(sender)) + count > self.room:
             raise Overloaded(f"{sender} has too many calls pending")
 
     def pending_of(self, sender: ObjectKey) -> Sequence[PendingCall]:
+        if self.unread:
+            raise Unavailable(f"the pending calls of {sender} are not known yet")
+        return self._pending_of(sender)
+
+    def _pending_of(self, sender: ObjectKey) -> Sequence[PendingCall]:
         return [call for (key, _), call in self._pending.items() if key == sender]
 
     def find(self, sender: ObjectKey, call_id: str) -> PendingCall | None:

@@ -11,12 +11,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
 from inspect import CORO_CREATED, getcoroutinestate
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from goverse.errors import CallIdMismatch, Deadlock, GoverseError, MethodFailed, ReadonlyViolation, Timeout, TooLarge
+from goverse.errors import (
+    CallIdMismatch,
+    Deadlock,
+    Executed,
+    GoverseError,
+    MethodFailed,
+    ReadonlyViolation,
+    Timeout,
+    TooLarge,
+    Unavailable,
+    known,
+)
 from goverse.limits import CHAIN_LENGTH_MAX, STATE_BYTES_MAX
 from goverse.model.effects import PendingCall, SentCall, same_content
 from goverse.model.frames import Operation, Problem, Reply, Request
@@ -33,6 +45,8 @@ from goverse_node.runtime.group_commit import PendingCommit
 from goverse_node.runtime.nested import NestedCalls
 from goverse_node.runtime.outgoing import Outgoing
 from goverse_node.runtime.turn_effects import Outbox, TurnEffects
+
+T = TypeVar("T")
 
 
 class CallHost(Protocol):
@@ -77,6 +91,7 @@ class CallingTurn(Protocol):
         call_numbers: how many equal calls it has made, or None if it has made none.
         unawaited: the calls whose coroutines have not begun to run, by name; None if it has made none.
         effects: what it adds to its commit record, or None if that is nothing.
+        condemned: the error with which it fails whatever its method returns, or None.
     """
 
     began: float
@@ -88,6 +103,7 @@ class CallingTurn(Protocol):
     call_numbers: dict[tuple[ObjectKey, str, bytes], int] | None
     unawaited: list[tuple[str, Coroutine[Any, Any, Any]]] | None
     effects: TurnEffects | None
+    condemned: GoverseError | None
 
     @property
     def activation(self) -> CallingObject: ...
@@ -269,7 +285,7 @@ class Scope:
         if spec is not None and call.method not in spec.methods:
             raise unknown_method(spec, call.method, inside=True)
         outbox, effects = self._outbox()
-        if call.id and (pending := outbox.find(call.id)) is not None:
+        if call.id and (pending := self._look(partial(outbox.find, call.id))) is not None:
             if not same_content(pending, call):
                 raise CallIdMismatch(
                     f"{turn.activation.key} has a pending call with the id {call.id!r}, to {pending.receiver} or with "
@@ -295,12 +311,28 @@ class Scope:
     def cancel_call(self, call_id: str) -> bool:
         """Cancel a pending call of the object with the commit of this turn."""
         self._check_sends("cancel calls")
-        return self._outbox()[0].cancel(call_id)
+        return self._look(partial(self._outbox()[0].cancel, call_id))
 
     def pending_calls(self) -> Sequence[PendingCall]:
         """Return the pending calls of the object in order, as this turn leaves them."""
         self._check_open("read the pending calls of its object")
-        return self._outbox()[0].calls()
+        return self._look(self._outbox()[0].calls)
+
+    def _look(self, look: Callable[[], T]) -> T:
+        """Look at the pending calls of the object.
+
+        They are not known for a moment after the shard has moved. The turn then fails, whatever its method does with
+        the error. It has no effect, so the router runs the call again, under its key.
+
+        Raises:
+            Unavailable: they are not known yet.
+        """
+        try:
+            return look()
+        except Unavailable as error:
+            again = Unavailable(error.detail)  # of its own, because an error that leaves the method loses its verdict
+            self._turn.condemned = known(again, Executed.UNKNOWN)
+            raise
 
     def _outbox(self) -> tuple[Outbox, TurnEffects]:
         """Return the outbox of the object as the turn sees it, and the effects of the turn."""

@@ -122,8 +122,8 @@ class Turn:
         deadline: time at which the turn is cancelled, on the loop's clock.
         limit: upper bound on ``deadline``, from the method's own time limit.
         expired: the error with which the turn was cancelled, or None. A result that it still returns has no effect.
-        condemned: the error for a change that is not allowed, or None. The turn fails with it even if the method
-            catches the exception.
+        condemned: the error for a change that is not allowed, or for a look at pending calls that are not known, or
+            None. The turn fails with it even if the method catches the exception.
         began: the start of its current step, moved by the time of other turns within it; set by ``measured``.
         waits_for: the objects that it has called and that have not answered.
         call_numbers: how many equal calls it has made to other objects, or None if it has made none.

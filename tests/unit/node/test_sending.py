@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from goverse import BusinessError, Object, call
-from goverse.errors import GoverseError, Unavailable
+from goverse.errors import Executed, GoverseError, Unavailable
 from goverse.limits import SENDS_BYTES_MAX, STATE_BYTES_MAX
 from goverse.model.caller import identified
 from goverse.model.effects import ANY_VERSION, Mark, SentCall
@@ -97,6 +97,14 @@ class Sender(Object):
         assert turn().cancel_call(dropped.id)
         assert not turn().cancel_call(dropped.id)
         return [each.call.id for each in turn().pending_calls() if each.call.id == kept.id]
+
+    @call
+    def send_in_spite_of_errors(self) -> str:
+        self.sent += 1
+        try:
+            return send("r", "chosen").id
+        except GoverseError:
+            return "no id"
 
     @call
     def take_back(self, call_id: str) -> bool:
@@ -274,6 +282,20 @@ async def test_a_commit_that_fails_sends_nothing() -> None:
         assert code(await b.call(Sender, "s", "only_send", {"to": "refused"})) == "unavailable"
         assert b.sent == ["first"]
         assert value(await b.call(Sender, "s", "pending")) != []
+
+
+@pytest.mark.requirement("DUR-3")
+@pytest.mark.parametrize("method", ["send_in_spite_of_errors", "take_back", "pending"])
+async def test_a_turn_that_cannot_know_the_pending_calls_is_run_again_by_the_router(method: str) -> None:
+    """The router repeats a call only if its reply says that the call may have been executed or never was."""
+    async with sending(Sender) as b:
+        arguments = {"call_id": "chosen"} if method == "take_back" else {}
+        b.outgoing.unread = True
+        failed = problem(await b.call(Sender, "s", method, arguments, idempotency_key="k"))
+        assert (failed.code, failed.executed) == ("unavailable", Executed.UNKNOWN)
+        assert (b.sent, b.store.durable) == ([], [])
+        b.outgoing.unread = False
+        assert code(await b.call(Sender, "s", method, arguments, idempotency_key="k")) == ""
 
 
 @pytest.mark.requirement("DUR-3")
