@@ -186,8 +186,7 @@ class Dispatcher:
         return None if found is None or found.place.settled else found.pending
 
     def _check_loaded(self, sender: ObjectKey) -> None:
-        shard = self.outboxes.shards.get(self._host.shard_access.shard_of(sender))
-        if shard is None or shard.loading:
+        if not self.outboxes.is_read(self._host.shard_access.shard_of(sender)):
             raise Unavailable(f"the pending calls of {sender} are not known yet; try again")
 
     # --- commits ------------------------------------------------------------------------------------------------------

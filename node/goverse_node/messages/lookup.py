@@ -46,8 +46,7 @@ class Lookup:
         shard = host.shard_access.shard_of(key)
         if host.shard_access.epoch(shard) is None:
             raise Moving
-        found = host.dispatcher.outboxes.shards.get(shard)
-        if found is None or found.loading:
+        if not host.dispatcher.outboxes.is_read(shard):
             raise known(Unavailable("the pending calls of the shard are not known yet; try again"), Executed.NO)
         return shard
 

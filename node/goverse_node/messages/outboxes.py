@@ -117,6 +117,11 @@ class Outboxes:
         self._by_sender: dict[ObjectKey, dict[int, Entry]] = {}
         self._by_id: dict[str, list[Entry]] = {}
 
+    def is_read(self, shard: int) -> bool:
+        """True if the pending calls of a shard are known: the node serves it and has read them."""
+        found = self.shards.get(shard)
+        return found is not None and not found.loading
+
     def of_sender(self, sender: ObjectKey) -> Sequence[Entry]:
         """Return the pending calls of an object, in order."""
         return tuple(self._by_sender.get(sender, {}).values())
