@@ -263,7 +263,7 @@ def _number(number: int) -> bytes:
     try:
         return number.to_bytes(NUMBER_SIZE)
     except OverflowError as error:
-        raise struct.error(f"{number} is no number of a call") from error
+        raise struct.error(f"{number} cannot be the number of a call; use 0 to 2^{8 * NUMBER_SIZE} - 1") from error
 
 
 # --- finished calls -------------------------------------------------------------------------------------------------
