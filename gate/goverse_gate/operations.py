@@ -83,7 +83,7 @@ class Operations:
             GoverseError: a header or the id is malformed.
         """
         exchange.series = method.series
-        headers = self._headers(exchange)
+        headers = self._headers(exchange) if exchange.found else self._plain
         key = ObjectKey(headers.namespace, route.name, object_id(segment))
         return self._call(exchange, key, method, headers, body)
 

@@ -53,7 +53,7 @@ class TypeRoute:
             UnknownMethod: the type has no such method; the error lists its methods.
             AccessDenied: the segment names a handler, which only other objects can call.
         """
-        method = self.methods.find(segment)
+        method = self.methods.get(segment) or self.methods.find(segment)
         if method is None:
             handler = self.handlers.find(segment)
             if handler is not None:
@@ -91,7 +91,7 @@ class Routes:
             UnknownType: the application has no such type; the error lists its types.
             Unavailable: no node of the cluster has registered yet, so no types are known.
         """
-        route = self._types.find(segment)
+        route = self._types.get(segment) or self._types.find(segment)
         if route is None and not self._type_names:
             raise Unavailable("no node of the cluster has registered yet; retry in a moment", retry_after_s=1)
         if route is None:

@@ -24,14 +24,19 @@ _RESERVED_IDS: Final = frozenset(name.encode() for name in RESERVED_IDS)
 
 
 class Names(Generic[T]):
-    """A dictionary whose keys are names and whose lookups take the bytes of a path segment."""
+    """A dictionary whose keys are names and whose lookups take the bytes of a path segment.
 
-    __slots__ = ("_by_segment", "_names")
+    Attributes:
+        get: returns the value for a segment without percent-encoding, or None.
+    """
+
+    __slots__ = ("_by_segment", "_names", "get")
 
     def __init__(self, things: dict[str, T]) -> None:
         """Encode the names once."""
         self._by_segment = {name.encode("ascii"): thing for name, thing in things.items()}
         self._names = tuple(things)
+        self.get = self._by_segment.get
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""

@@ -362,14 +362,11 @@ class Node:
         """Remove an activation from the cache."""
         self.activations.discard(activation)
         self.stats.passivations += 1
-        self.stats.resident_bytes = self.activations.bytes
         self.evacuation.remove(activation)
 
     def resized(self, activation: Activation) -> None:
         """Update the activation's size, and passivate others if a bound is exceeded."""
-        is_full = self.activations.resize(activation)
-        self.stats.resident_bytes = self.activations.bytes
-        if is_full:
+        if self.activations.resize(activation):
             self._make_room()
 
     def _make_room(self) -> None:

@@ -216,10 +216,10 @@ class Instance:
                     break
             else:
                 return self._seen_body
-        self._was_written = True
         try:
             values = {field: attributes[field] for field in self.spec.state.fields}
         except KeyError as error:
+            self._was_written = True
             self.refuse_undeclared()
             raise MethodFailed(
                 f"field {error} of {self.spec.name} has no value; give it a default or set it in on_create"
@@ -228,11 +228,13 @@ class Instance:
         if self._extra:
             values.update(self._extra)
         elif state.is_immutable:
-            self._proven = state.dump_plain(values)
-            self._was_written = self._proven is None
-            self._seen_body = self._proven or state.dump(values)
             self._seen = values
+            self._seen_body = self._proven = state.dump_plain(values)
+            self._was_written = self._proven is None
+            if self._seen_body is None:
+                self._seen_body = state.dump(values)
             return self._seen_body
+        self._was_written = True
         return state.dump_with_unknown(values) if self._keeps_unknown else state.dump(values)
 
     def refuse_undeclared(self) -> None:

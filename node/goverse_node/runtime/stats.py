@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class NodeStats:
-    """Counters since the start of the node. The last two, ``inflight`` and ``resident_bytes``, are gauges."""
+    """Counters since the start of the node. The last one, ``inflight``, is a gauge."""
 
     activations: int = 0
     passivations: int = 0
@@ -24,7 +24,6 @@ class NodeStats:
     commit_seconds: float = 0.0
     commit_batch_sizes: list[int] = field(default_factory=lambda: [0] * 16)
     inflight: int = 0
-    resident_bytes: int = 0
 
     def count_timeout(self, operation: str) -> None:
         """Count a deadline that passed."""

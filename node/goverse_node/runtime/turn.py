@@ -169,8 +169,8 @@ class Turn:
         self.request = request
         self.method = method
         self.call = call
-        self.readonly = readonly = method is not None and method.readonly
-        self.stepped = readonly or (method is not None and method.reentrant)
+        self.readonly = method is not None and method.readonly
+        self.stepped = method is not None and (method.readonly or method.reentrant)
         self.deadline = request.deadline
         self.limit = _NO_LIMIT
         self.creation = NO_ARGUMENTS

@@ -205,17 +205,11 @@ class Table:
         self, record: CommitRecord, type_table: TypeTable, present: Standing, seq: int, kept: tuple[str, int]
     ) -> tuple[bytes, bytes]:
         reply_key, now_ms = kept
-        version, previous, anchor, life = present
-        if not version % ANCHOR_EVERY:
-            anchor = previous
-        generation = life or record.version
-        links = (previous, anchor, generation)
-        body, object_end, reply_end = _encode(record, type_table.names, links, seq, now_ms)
+        body, object_end, reply_end, standing = _encode(record, type_table.names, present, seq, now_ms)
         object_id = record.key[2]
         self._staged.append((type_table, object_id, reply_key, body, object_end, reply_end))
         if object_end:
-            life = generation if record.state is not None else 0
-            type_table.staged[object_id] = (record.version, seq, anchor, life)
+            type_table.staged[object_id] = standing
         if reply_key:
             type_table.staged_replies.add(reply_key)
         size = len(body)
@@ -386,11 +380,11 @@ def _stale(record: CommitRecord, version: int) -> Conflict:
 
 
 def _encode(
-    record: CommitRecord, names: tuple[bytes, int, int], links: tuple[int, int, int], seq: int, now_ms: int
-) -> tuple[bytes, int, int]:
-    """Return the body, the end of the object's slice (0 if the object is not written) and the end of the reply's.
+    record: CommitRecord, names: tuple[bytes, int, int], present: Standing, seq: int, now_ms: int
+) -> tuple[bytes, int, int, Standing]:
+    """Return the body, the end of the object's slice, the end of the reply's, and the object's standing afterwards.
 
-    ``links`` are the position of the previous change, the anchor and the generation.
+    The first end is 0 if the object is not written. ``present`` is its standing before.
     """
     both_names, namespace_len, type_len = names
     object_id = record.key[2].encode()
@@ -400,7 +394,11 @@ def _encode(
     if version == record.expected:
         flags, state = 0, b""
     else:
-        previous, anchor, generation = links
+        before, previous, anchor, life = present
+        if not before % ANCHOR_EVERY:
+            anchor = previous
+        generation = life or version
+        present = (version, seq, anchor, 0 if state is None else generation)
         flags = object_flags(state, record.creation)
         if anchor or generation != 1 or flags & DIGEST:
             flags, front = object_head(flags, anchor, generation, record.creation)
@@ -429,4 +427,4 @@ def _encode(
     )
     object_end = STATE_AT + state_len
     body = b"".join((head, front, state, kept, both_names, object_id, key, trail))
-    return body, object_end if flags else 0, object_end + len(kept)
+    return body, object_end if flags else 0, object_end + len(kept), present

@@ -124,7 +124,6 @@ async def test_large_states_make_room_for_themselves() -> None:
         await b.call(Note, "large", "write", {"text": "x" * 20_000})
 
         assert b.node.activations.bytes <= 200_000
-        assert b.node.stats.resident_bytes == b.node.activations.bytes
         assert "large" in resident_ids(b)
         assert "19" in resident_ids(b)
         assert "00" not in resident_ids(b)
