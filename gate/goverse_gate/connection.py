@@ -27,6 +27,8 @@ from goverse_gate.guard import Header, Headers
 _UNFINISHED: Final[Any] = SimpleNamespace(response_complete=False)  # uvicorn queues requests behind such a cycle
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _BODY_DIGITS_MAX: Final = 18
+_NOTED: Final = frozenset({b"connection", b"expect"})  # headers that can keep a request off the fast path
+_BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class FastPathProtocol(HttpToolsProtocol):
@@ -51,6 +53,7 @@ class FastPathProtocol(HttpToolsProtocol):
         self._fast_call_begun = False  # its body is complete
         self._in_head = True
         self._expects = False  # the request has an Expect header
+        self._has_connection = False  # the request has a Connection header
         self._served: Any = None  # the ASGI request being answered; ``cycle`` is the newest request
         self.context = copy_context()
 
@@ -75,7 +78,7 @@ class FastPathProtocol(HttpToolsProtocol):
         """Start a request. State that only ASGI needs is created if the request goes there."""
         self.url = b""
         self.headers = []
-        self.expect_100_continue = self._expects = False
+        self.expect_100_continue = self._expects = self._has_connection = False
         self.idle_since = None
         self._in_head = True
 
@@ -84,9 +87,12 @@ class FastPathProtocol(HttpToolsProtocol):
         if not self._in_head:
             return
         name = name.lower()
-        if name == b"expect":
-            self._expects = True
-            self.expect_100_continue = value.lower() == b"100-continue"
+        if name in _NOTED:
+            if name == b"expect":
+                self._expects = True
+                self.expect_100_continue = value.lower() == b"100-continue"
+            else:
+                self._has_connection = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -102,14 +108,18 @@ class FastPathProtocol(HttpToolsProtocol):
         self.outstanding += 1
 
     def _is_plain(self) -> bool:
-        """True if the request needs nothing from its connection that the fast path does not do."""
+        """True if the request needs nothing from its connection that the fast path does not do.
+
+        The parser formats the version each time it is asked, which takes longer than all the rest here. A version other
+        than 1.1 keeps its connection alive only with a ``Connection`` header, so without that header 1.1 is certain.
+        """
         parser: Any = self.parser  # declared as optional by uvicorn, but always set during a callback
         return (
             parser.get_method() == b"POST"
             and not self._expects
             and not self.flow.write_paused
-            and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
+            and (not self._has_connection or parser.get_http_version() == "1.1")
             and not parser.should_upgrade()
         )
 
@@ -117,10 +127,13 @@ class FastPathProtocol(HttpToolsProtocol):
         """Start a request through ASGI.
 
         Raises:
-            MalformedRequest: the version is neither HTTP/1.1 nor HTTP/1.0, or the target is not supported.
+            MalformedRequest: the version is neither HTTP/1.1 nor HTTP/1.0, the target is not supported, or the request
+                has both an Upgrade and a body. The parser would treat the body as bytes of the other protocol.
         """
         url, headers = self.url, self.headers
         parser: Any = self.parser
+        if parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in headers):
+            raise MalformedRequest("protocol upgrades are not supported; send a request with a body without Upgrade")
         version = parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise MalformedRequest("the request line does not end with HTTP/1.1 or HTTP/1.0")

@@ -83,7 +83,7 @@ class FastPathCall(Exchange):
     ) -> None:
         """Take a request whose headers are complete."""
         objects = fast_path.objects
-        super().__init__("POST", path, objects.request_ids(), objects.metrics.unknown, objects.access_log)
+        Exchange.__init__(self, "POST", path, objects.request_ids(), objects.metrics.unknown, objects.access_log)
         self._fast_path = fast_path
         self._connection = connection
         self._request: Request | None = None

@@ -43,8 +43,6 @@ SLICE_BYTES: Final = 4 * KIB  # parsed at a time; small, so that few pipelined r
 WRITE_BUFFER_BYTES: Final = 16 * KIB  # of unread responses; beyond this the connection counts as blocked
 TLS_READ_BUFFER_BYTES: Final = 64 * KIB  # encrypted bytes that a paused connection still reads
 
-_BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
-
 
 @dataclass(slots=True, frozen=True)
 class ConnectionLimits:
@@ -229,28 +227,21 @@ class BoundedProtocol(FastPathProtocol):
             self._parsing = False
 
     # --- callbacks of the parser --------------------------------------------------------------------------------
+    # They name the base class because ``super()`` makes an object, once per callback and request.
 
     def on_message_begin(self) -> None:
         """Start a request and its limits."""
-        super().on_message_begin()
+        FastPathProtocol.on_message_begin(self)
         self._head_since = monotonic()
         self._head_begun = True
         self._idle_bytes = self._discarded_bytes = 0
 
     def on_headers_complete(self) -> None:
-        """Start the request.
-
-        Raises:
-            MalformedRequest: the request has both an Upgrade and a body. The parser would treat the body as bytes of
-                the other protocol.
-        """
+        """Start the request, and end the wait for its headers."""
         self._head_since = None
         self._head_begun = False
         self._idle_bytes = 0
-        parser: Any = self.parser  # declared as optional by uvicorn, but always set during a callback
-        if parser.should_upgrade() and any(name in _BODY_HEADERS and value != b"0" for name, value in self.headers):
-            raise MalformedRequest("protocol upgrades are not supported; send a request with a body without Upgrade")
-        super().on_headers_complete()
+        FastPathProtocol.on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, or discard it if the request was answered already."""
@@ -259,7 +250,7 @@ class BoundedProtocol(FastPathProtocol):
         if not awaits_body and self.cycle.response_complete:
             self._discard(len(body))
         else:
-            super().on_body(body)
+            FastPathProtocol.on_body(self, body)
 
     # --- writing ------------------------------------------------------------------------------------------------
 

@@ -215,6 +215,13 @@ async def test_http_1_0_is_served(gate: Serving) -> None:
         await wire.send(b"POST " + INCREMENT.encode() + b" HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
         assert (await wire.answer()).body == b"1"
         assert await wire.is_closed()
+    async with connected(gate.server.url) as wire:
+        await wire.send(
+            b"POST " + INCREMENT.encode() + b" HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
+        )
+        answer = await wire.answer()
+        assert (answer.body, answer.headers["connection"]) == (b"2", "close")
+        assert await wire.is_closed()
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

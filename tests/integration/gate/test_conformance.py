@@ -89,7 +89,15 @@ async def test_a_body_in_another_encoding_is_refused_with_its_cause(gate: Servin
 
 
 @pytest.mark.parametrize(
-    "line", ["GET /healthz", "GET /healthz HTTP/0.9", "GET /healthz HTTP/2.0", f"POST {READ} HTTP/2.0"]
+    "line",
+    [
+        "GET /healthz",
+        "GET /healthz HTTP/0.9",
+        "GET /healthz HTTP/2.0",
+        f"POST {READ} HTTP/0.9",
+        f"POST {READ} HTTP/2.0",
+        f"POST {READ} HTTP/2.0\r\nConnection: keep-alive",
+    ],
 )
 async def test_other_versions_of_http_are_refused(gate: Serving, line: str) -> None:
     answer = await sent(gate, f"{line}\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
