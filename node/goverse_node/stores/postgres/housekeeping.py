@@ -37,6 +37,7 @@ _FORGET: Final = "SELECT goverse.forget_router_replies()"
 _FORGET_WRITERS: Final = "SELECT goverse.forget_writers($1)"
 _FILL_IN: Final = "SELECT goverse.fill_in_hashes($1, $2, $3)"
 _KEEP_CHANGES: Final = "SELECT goverse.keep_changes($1)"
+_FOLD_COUNTS: Final = "SELECT goverse.fold_counts()"
 
 logger = logging.getLogger("goverse.node.store")
 
@@ -136,6 +137,7 @@ class Housekeeping:
             Unavailable: PostgreSQL is unavailable.
         """
         await self._ask(self._kept.measure)
+        await self._ask(lambda connection: connection.execute(_FOLD_COUNTS))
         self.counted = await self._ask(living)
 
     async def cleanup(self) -> Expired:
