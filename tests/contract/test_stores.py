@@ -10,6 +10,7 @@ import pytest
 
 from goverse.ports.clock import ManualClock
 from goverse.testing.authority_contract import AuthorityContract, AuthorityStore
+from goverse.testing.forgotten_receipt_contract import ForgetfulStore, ForgottenReceiptContract
 from goverse.testing.outbox_contract import FencedOutboxContract, FencedOutboxStore, OutboxContract
 from goverse.testing.outbox_harness import OutboxStore
 from goverse.testing.store_contract import StoreContract
@@ -38,6 +39,12 @@ class TestAuthorityOfTheMemoryStore(AuthorityContract):
 @pytest.mark.requirement("DUR-5")
 class TestOutboxOfTheMemoryStore(OutboxContract):
     def make_store(self) -> OutboxStore:
+        return MemoryStore(clock=self.clock)
+
+
+@pytest.mark.requirement("DUR-3")
+class TestForgottenReceiptsOfTheMemoryStore(ForgottenReceiptContract):
+    def make_store(self) -> ForgetfulStore:
         return MemoryStore(clock=self.clock)
 
 
@@ -156,6 +163,25 @@ class TestOutboxOfTheWalStoreThatStartsFromASnapshot(_OutboxOnDisk):
         return await super().restart(store)
 
 
+@pytest.mark.requirement("DUR-3", "WAL-2")
+class TestForgottenReceiptsOfTheWalStore(ForgottenReceiptContract):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        self.directory = tmp_path / "data"
+
+    def make_store(self) -> ForgetfulStore:
+        return WalStore(self.directory, clock=self.clock)
+
+    async def restart(self, store: CompleteStore) -> ForgetfulStore:
+        assert isinstance(store, WalStore)
+        await store.snapshot()
+        await store.trim()
+        await store.close()
+        again = self.make_store()
+        await again.open()
+        return again
+
+
 class ServerClock(ManualClock):
     """A manual clock whose time the database uses as well."""
 
@@ -213,6 +239,22 @@ class TestOutboxOfPostgres(OutboxContract):
         return PostgresStore(self.options, clock=self.clock)
 
     async def restart(self, store: CompleteStore) -> OutboxStore:
+        await store.close()
+        again = self.make_store()
+        await again.open()
+        return again
+
+
+@pytest.mark.requirement("DUR-3")
+class TestForgottenReceiptsOfPostgres(ForgottenReceiptContract):
+    @pytest.fixture(autouse=True)
+    def place(self, database: str) -> None:
+        self.options = PostgresOptions(dsn=database)
+
+    def make_store(self) -> ForgetfulStore:
+        return PostgresStore(self.options)
+
+    async def restart(self, store: CompleteStore) -> ForgetfulStore:
         await store.close()
         again = self.make_store()
         await again.open()

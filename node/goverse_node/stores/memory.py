@@ -140,6 +140,10 @@ class MemoryStore:
             outbox.put(entry)
         return len(entries)
 
+    async def forget_receipts(self) -> int:
+        """Remove the receipts that have not been needed since the previous call. Returns their number."""
+        return self._table.outbox.rounds.complete()
+
     # --- sizes ----------------------------------------------------------------------------------------------
 
     @property

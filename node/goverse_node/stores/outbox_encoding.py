@@ -141,6 +141,12 @@ def owner_name(key: ObjectKey) -> bytes:
     return b"".join((_OWNER.pack(*map(len, names)), *names))
 
 
+def sender_names(entry: bytes) -> bytes:
+    """Return the names of the object of an entry, one after the other. Other objects can have the same."""
+    value_len, sub_len = FULL.unpack_from(entry)[5:7]
+    return entry[STATE_AT + value_len + sub_len :]
+
+
 def is_alive(entry: bytes) -> bool:
     """True if an entry adds something, False if it removes it."""
     return bool(entry[FULL.size - 1] & ALIVE)
@@ -217,6 +223,11 @@ def pair_in(sub_name: bytes) -> bytes:
     return sub_name[: 1 + _SENDER.size + sum(_SENDER.unpack_from(sub_name, 1))]
 
 
+def sender_of(pair: bytes) -> bytes:
+    """Return the names of the sender (``sender_names``) in ``owner_name(receiver) + pair_name(sender)``."""
+    return pair[_OWNER.size + sum(_OWNER.unpack_from(pair)) + 1 + _SENDER.size :]
+
+
 def sender_in(sub_name: bytes) -> ObjectKey:
     """Return the sender in the sub-name of a RECEIPT or OUTCOME entry."""
     namespace_len, type_len, id_len = _SENDER.unpack_from(sub_name, 1)
@@ -235,6 +246,11 @@ def outcome_number(sub_name: bytes) -> int:
 def receipt_value(value: bytes) -> tuple[int, int]:
     """Return the last number in a RECEIPT entry, and the lowest number whose outcome is kept."""
     return int.from_bytes(value[:NUMBER_SIZE]), int.from_bytes(value[NUMBER_SIZE : 2 * NUMBER_SIZE])
+
+
+def last_of(stored: bytes) -> int:
+    """Return the last number of a receipt that the table keeps, or of the value of a RECEIPT entry."""
+    return int.from_bytes(stored[:NUMBER_SIZE])
 
 
 def begin_receipt(value: bytes, outcomes: Mapping[int, bytes]) -> bytes:

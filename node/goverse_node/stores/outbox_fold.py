@@ -7,13 +7,16 @@ from goverse_node.stores.outbox_encoding import (
     NUMBER_SIZE,
     finished_times,
     is_alive,
+    last_of,
     outcome_number,
     owner_of,
     pair_in,
     receipt_value,
+    sender_of,
     sub_name_of,
     value_of,
 )
+from goverse_node.stores.receipt_rounds import Floors
 
 
 def entry_name(entry: bytes) -> bytes:
@@ -33,9 +36,13 @@ class Kept:
     The entries arrive in the order of their names, so a mark comes after its call, and an outcome after its receipt.
     """
 
-    def __init__(self, now_ms: int) -> None:
-        """Begin with the first entry. Finished calls that have expired by ``now_ms`` are left out."""
+    def __init__(self, now_ms: int, floors: Floors) -> None:
+        """Begin with the first entry.
+
+        Finished calls that have expired by ``now_ms`` are left out, and receipts up to the floors of their senders.
+        """
         self._now_ms = now_ms
+        self._floors = floors
         self._call = b""
         self._pair = b""
         self._low = 0
@@ -54,6 +61,8 @@ class Kept:
             return bool(self._call)
         pair = owner_of(entry) + pair_in(sub_name)
         if what == RECEIPT:
-            self._pair, self._low = pair, receipt_value(value_of(entry))[1]
-            return True
+            value = value_of(entry)
+            needed = last_of(value) > self._floors.of(sender_of(pair))
+            self._pair, self._low = pair if needed else b"", receipt_value(value)[1]
+            return needed
         return what == OUTCOME and pair == self._pair and outcome_number(sub_name) >= self._low

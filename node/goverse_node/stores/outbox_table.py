@@ -20,7 +20,8 @@ from goverse.model.receipts import NO_RECEIPT, SENDS_MAX, WINDOW, Receipt, Settl
 from goverse.model.records import CommitRecord
 from goverse.ports.outbox import CallFilter
 from goverse_node.stores import outbox_encoding as entries_of
-from goverse_node.stores.encoding import EFFECTS, FINISHED, MARK, OUTCOME, PENDING, RECEIPT, at_ms_of
+from goverse_node.stores.encoding import EFFECTS, FINISHED, MARK, OUTCOME, PENDING, RECEIPT, at_ms_of, seq_of
+from goverse_node.stores.receipt_rounds import ReceiptRounds
 from goverse_node.stores.sorted_ids import SortedIds
 
 SWEEP_SPAN_MS: Final = 60_000
@@ -55,6 +56,7 @@ class OutboxTable:
         staged: entries of the staged batch, which are not visible yet.
         latest: the time of the latest recovered finished call, in running time and by the wall clock; zeros if there
             is none.
+        rounds: the removal of receipts that are not needed any more.
     """
 
     def __init__(self) -> None:
@@ -67,11 +69,12 @@ class OutboxTable:
         self._shards: dict[int, _Numbers] = {}
         self._receipts: dict[bytes, bytes] = {}
         self._ends = _Ends()
+        self.rounds = ReceiptRounds(self._pending, self._receipts)
 
     @property
-    def keeps_ends(self) -> bool:
-        """True if there are finished calls."""
-        return bool(self._ends.entries)
+    def needs_sweeping(self) -> bool:
+        """True if there are finished calls or receipts."""
+        return bool(self._ends.entries or self._receipts)
 
     # --- reads ----------------------------------------------------------------------------------------------
 
@@ -178,6 +181,8 @@ class OutboxTable:
     def _after(self, pair: bytes, settles: Settlement) -> Receipt:
         delivery = settles.delivery
         present = self._staged_receipts.get(pair) or self._receipt(pair)
+        if not present.last and delivery.number <= self.rounds.floors.of(entries_of.sender_of(pair)):
+            raise Refused(f"settles call {delivery.number} of {delivery.sender}, which was settled long ago")
         if present.judge(delivery) is not Verdict.NEXT:
             raise Refused(
                 f"settles call {delivery.number} of {delivery.sender} after {delivery.prev}; the receipt is at "
@@ -197,6 +202,7 @@ class OutboxTable:
         """Make the staged entries visible."""
         for entry in self.staged:
             self.put(entry)
+        self.rounds.committed(seq_of(self.staged[-1]))
         self.discard_staged()
 
     def discard_staged(self) -> None:
@@ -279,8 +285,9 @@ class OutboxTable:
             self._ends.add(entry)
 
     def sweep(self, now_ms: int, limit: int) -> None:
-        """Drop up to ``limit`` expired finished calls."""
+        """Drop up to ``limit`` expired finished calls, and look at as many receipts."""
         self._ends.sweep(now_ms, limit)
+        self.rounds.step(now_ms, limit)
 
 
 class _Numbers:

@@ -345,7 +345,7 @@ class Table:
         The age of a tombstone is measured by the wall clock (``wall_ms``). A wrong clock can forget a tombstone too
         early, which is harmless: the floor keeps versions from going back.
         """
-        if self.outbox.keeps_ends:
+        if self.outbox.needs_sweeping:
             self.outbox.sweep(now_ms, limit)
         if self._expired:
             self._drop_expired(now_ms, limit)

@@ -12,6 +12,8 @@ Rules that every implementation keeps (``goverse.testing.outbox_contract`` check
 5. Receipts and outboxes outlive the deletion of their objects.
 6. A finished call can be read until its ``expires_ms``, and disappears some time after that.
 7. ``pending``, ``receipt`` and ``finished`` return durable data only.
+8. A receipt may disappear when neither its last call nor an earlier one of its sender is pending. From then on, a
+   settlement of these calls is refused, although there is no receipt (``KeepsReceipts``).
 """
 
 from __future__ import annotations
@@ -51,6 +53,20 @@ class CallFilter(NamedTuple):
             and (self.sender is None or sender == self.sender)
             and (self.receiver is None or receiver == self.receiver)
         )
+
+
+class KeepsReceipts(Protocol):
+    """The upkeep of receipts, which each store does by itself from time to time."""
+
+    async def forget_receipts(self) -> int:
+        """Remove the receipts that have not been needed since the previous call, and return how many were removed.
+
+        A receipt is not needed while no call of its sender is pending that was sent before its last one, or is that.
+
+        Raises:
+            Unavailable: the store does not answer; some of them may have been removed.
+        """
+        ...
 
 
 class Outbox(Protocol):

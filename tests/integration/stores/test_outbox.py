@@ -10,9 +10,20 @@ import pytest
 
 from goverse.errors import DataNewer
 from goverse.model.effects import Effects, FinishedCall, Mark, PendingCall
-from goverse.model.receipts import Receipt, number_of
+from goverse.model.receipts import NO_RECEIPT, Receipt, number_of
 from goverse.ports.outbox import CallFilter
-from goverse.testing.outbox_harness import RECEIVER, SENDER, effects, ended, receipt, sends, sent, settlement, settles
+from goverse.testing.outbox_harness import (
+    RECEIVER,
+    SENDER,
+    effects,
+    ended,
+    receipt,
+    sends,
+    sent,
+    settlement,
+    settles,
+    settles_of,
+)
 from goverse.testing.store_harness import put
 from goverse_node.stores.encoding import COMMIT, EFFECTS, FLOOR, RECEIPT
 from goverse_node.stores.wal.admin import verify
@@ -94,6 +105,29 @@ async def test_a_finished_one_way_call_leaves_nothing_but_its_receipt(tmp_path: 
     lines = list(dump(tmp_path / "a", replies=True, tombstones=True, floors=True, calls=True))
     assert len(lines) == 1
     assert '"receipt"' in lines[0]
+
+
+@pytest.mark.requirement("WAL-2")
+async def test_a_snapshot_does_without_the_receipts_that_no_delivery_needs(tmp_path: Path) -> None:
+    async with opened(tmp_path / "a") as store:
+        (first,) = await committed(store, [sends(sent())])
+        done = number_of(first, 0)
+        await committed(store, [settles(done), effects(removes=(done,))])
+        (second,) = await committed(store, [sends(sent(), key=RECEIVER)])
+        waiting = number_of(second, 0)
+        await committed(store, [settles_of(RECEIVER, SENDER, waiting, outcome=b"kept")])
+        await store.snapshot()
+        for _ in range(2):
+            await store.forget_receipts()
+        await committed(store, [effects(RECEIVER, removes=(waiting,))])
+        await store.snapshot()
+    restore(tmp_path / "a", tmp_path / "before", to_seq=second + 1)
+    async with opened(tmp_path / "a") as store:
+        assert await contents(store) == ([], [], [NO_RECEIPT, Receipt(waiting, {waiting: b"kept"}), *[NO_RECEIPT] * 2])
+    async with opened(tmp_path / "before") as store:
+        pending, _, receipts = await contents(store)
+        assert [call.number for call in pending] == [waiting]
+        assert receipts[1].last == waiting, "the pending call would run a second time"
 
 
 @pytest.mark.requirement("WAL-4")

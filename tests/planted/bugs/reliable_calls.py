@@ -8,7 +8,7 @@ import pytest
 
 from goverse.errors import GoverseError
 from goverse.model.frames import Reply
-from goverse.model.receipts import Verdict
+from goverse.model.receipts import Receipt, Settlement, Verdict
 from goverse_node.runtime import activation
 from goverse_node.runtime.activation import Activation
 from goverse_node.runtime.call import Call
@@ -18,11 +18,14 @@ from goverse_node.runtime.pair import Pair
 from goverse_node.runtime.receiving import answer_delivery
 from goverse_node.runtime.turn import Turn
 from goverse_node.runtime.turn_effects import TurnEffects, effects_of
+from goverse_node.stores import receipt_rounds
+from goverse_node.stores.outbox_table import OutboxTable
 from tests.planted import Planted
 
 _SENDING: Final = "tests/unit/node/test_sending.py::"
 _RECEIVING: Final = "tests/unit/node/test_receiving.py::"
 _CONCLUDING: Final = "tests/unit/node/test_concluding.py::"
+_FORGETTING: Final = "tests/contract/test_stores.py::TestForgottenReceiptsOfTheMemoryStore::"
 
 
 def _commit_no_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +105,36 @@ def _conclude_with_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Activation, "_failed", failed)
 
 
+def _ignore_pending_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipt_rounds.Floors, "of", lambda self, _: self.floor)
+
+
+def _settle_whatever_has_no_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = OutboxTable._after
+
+    def after(self: OutboxTable, pair: bytes, settles: Settlement) -> Receipt:
+        floors, self.rounds.floors = self.rounds.floors, receipt_rounds.Floors()
+        try:
+            return original(self, pair, settles)
+        finally:
+            self.rounds.floors = floors
+
+    monkeypatch.setattr(OutboxTable, "_after", after)
+
+
 PLANTED: Final = (
+    Planted(
+        "receipt-of-a-pending-call-is-removed",
+        _ignore_pending_calls,
+        f"{_FORGETTING}test_a_receipt_is_kept_while_its_call_is_pending",
+        "assert 1 == 0",
+    ),
+    Planted(
+        "late-delivery-without-a-receipt-takes-effect",
+        _settle_whatever_has_no_receipt,
+        f"{_FORGETTING}test_a_receipt_goes_when_its_call_is_settled_for_good",
+        "the call has taken effect",
+    ),
     Planted(
         "receipts-are-not-in-the-commit",
         _commit_no_receipts,

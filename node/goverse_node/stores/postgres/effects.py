@@ -27,9 +27,9 @@ _KEY: Final = ("bigint[]", "bytea[]")
 _CALL: Final = ("integer[]", "integer[]", "bigint[]", "integer[]", *_KEY)
 """Types of: ordinal, shard, position and part of a pending call, and its sender."""
 
-FOLDED_TYPES: Final = (*_KEY, *_KEY, *(NUMERIC,) * 4, "integer[]", "integer[]", NUMERIC, "bytea[]")
+FOLDED_TYPES: Final = (*_KEY, *_KEY, "bigint[]", *(NUMERIC,) * 4, "integer[]", "integer[]", NUMERIC, "bytea[]")
 """The settlements of a batch, one row per pair, then their outcomes."""
-EACH_TYPES: Final = ("integer[]", *_KEY, *_KEY, *(NUMERIC,) * 3, "bytea[]")
+EACH_TYPES: Final = ("integer[]", *_KEY, *_KEY, "bigint[]", *(NUMERIC,) * 3, "bytea[]")
 """The settlements of a batch, one row per record."""
 SENT_TYPES: Final = (
     *("integer[]", "integer[]", "integer[]", "bigint[]", *_KEY, *_KEY),
@@ -77,7 +77,7 @@ def folded(batch: Sequence[CommitRecord], base: int) -> list[Any] | None:
     pairs = _pairs(batch)
     if records is None or pairs is None:
         return None
-    return [*records, *_settled(pairs), *_other(batch, base)]
+    return [*records, *_settled(pairs, base), *_other(batch, base)]
 
 
 def _pairs(batch: Sequence[CommitRecord]) -> dict[tuple[ObjectKey, ObjectKey], _Pair] | None:
@@ -98,7 +98,7 @@ def _pairs(batch: Sequence[CommitRecord]) -> dict[tuple[ObjectKey, ObjectKey], _
     return pairs
 
 
-def _settled(pairs: dict[tuple[ObjectKey, ObjectKey], _Pair]) -> list[Any]:
+def _settled(pairs: dict[tuple[ObjectKey, ObjectKey], _Pair], base: int) -> list[Any]:
     rows: list[tuple[Any, ...]] = []
     numbers: list[int] = []
     outcomes: list[bytes] = []
@@ -107,7 +107,7 @@ def _settled(pairs: dict[tuple[ObjectKey, ObjectKey], _Pair]) -> list[Any]:
         numbers += kept
         outcomes += kept.values()
         place = (pair.first, pair.prev, pair.receipt.last, pair.head, begin, len(numbers))
-        rows.append((*_name(receiver), *_name(sender), *place))
+        rows.append((*_name(receiver), *_name(sender), hash_column(sender, base), *place))
     columns = batches.columns_of(rows, len(FOLDED_TYPES) - 2)
     return _as_text([*columns, numbers, outcomes], FOLDED_TYPES)
 
@@ -123,7 +123,7 @@ def each(batch: Sequence[CommitRecord], base: int) -> list[Any]:
             if record.effects.settles is not None:
                 delivery = record.effects.settles.delivery
                 numbers = (delivery.number, delivery.prev, delivery.head)
-                name = (*_name(record.key), *_name(delivery.sender))
+                name = (*_name(record.key), *_name(delivery.sender), hash_column(delivery.sender, base))
                 settled.append((ordinal, *name, *numbers, record.effects.settles.outcome))
         records.append(row)
     return [

@@ -30,6 +30,10 @@ STOP_S: Final = 1.0
 PAUSE_S: Final = 120.0  # must be shorter than the ten minutes in which each part of the kept replies takes its turn
 
 WRITERS_KEPT: Final = timedelta(days=30)
+RECEIPTS_ROUND: Final = timedelta(minutes=15)
+"""The time from one search for receipts that are not needed to the next."""
+_BLOCKS: Final = 1_000
+"""Pages of the table of receipts that one statement searches."""
 
 _MISSING: Final = "SELECT parent, day FROM goverse.days_to_prepare($1)"
 _PREPARE: Final = "SELECT goverse.prepare_day($1, $2)"
@@ -38,6 +42,7 @@ _FORGET_WRITERS: Final = "SELECT goverse.forget_writers($1)"
 _FILL_IN: Final = "SELECT goverse.fill_in_hashes($1, $2, $3)"
 _KEEP_CHANGES: Final = "SELECT goverse.keep_changes($1)"
 _FOLD_COUNTS: Final = "SELECT goverse.fold_counts()"
+_FORGET_RECEIPTS: Final = "SELECT goverse.forget_receipts($1, $2)"
 
 logger = logging.getLogger("goverse.node.store")
 
@@ -87,8 +92,10 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(PAUSE_S)
-            for task in (self.switch, self.prepare, self.cleanup, self.forget, self.fill_in_hashes, self.measure):
+            for task in (self.switch, self.prepare, self.cleanup, self.forget, self.fill_in_hashes):
                 await self._try(task)
+            await self._try(self.forget_receipts)
+            await self._try(self.measure)
 
     async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -157,6 +164,21 @@ class Housekeeping:
         """
         await self._ask(lambda connection: connection.execute(_FORGET))
 
+    async def forget_receipts(self, every: timedelta = RECEIPTS_ROUND) -> int:
+        """Remove the receipts that no delivery can need, if the last search for them began so long ago.
+
+        The processes of a cluster share the search. Returns the number of receipts that this one removed.
+
+        Raises:
+            Unavailable: PostgreSQL is unavailable; some of them may have been removed.
+        """
+        removed = 0
+        work = partial(_forget_receipts, every)
+        while (found := await self._ask(work)) is not None:
+            removed += found
+            work = partial(_forget_receipts, RECEIPTS_ROUND)  # to the end of this round
+        return removed
+
     async def fill_in_hashes(self) -> int:
         """Compute the hashes of objects that nodes of an earlier release created. Returns their number.
 
@@ -175,6 +197,11 @@ class Housekeeping:
 async def living(connection: Any) -> dict[tuple[str, str], int]:
     """Return the number of objects that exist, by namespace and type."""
     return {(row["namespace"], row["type"]): row["n"] for row in await connection.fetch(query("living"))}
+
+
+async def _forget_receipts(every: timedelta, connection: Any) -> int | None:
+    removed: int | None = await connection.fetchval(_FORGET_RECEIPTS, every, _BLOCKS)
+    return removed
 
 
 async def _fill_in(columns: tuple[list[Any], ...], connection: Any) -> int:

@@ -26,7 +26,7 @@ _OUTBOX_COLUMNS: Final = (
 )
 _RECEIPT_COLUMNS: Final = (
     *("receiver_kind", "receiver_id", "sender_kind", "sender_id"),
-    *("last", "numbers", "outcomes"),
+    *("hash", "last", "numbers", "outcomes"),
 )
 _FINISHED_COLUMNS: Final = (
     *("day", "sender_kind", "sender_id", "receiver_kind", "receiver_id", "id", "state", "attempts"),
@@ -69,7 +69,7 @@ class LoadedCalls:
             if isinstance(each, PendingCall):
                 await self._add("loaded_outbox", each, self._pending(each))
             elif isinstance(each, DumpedReceipt):
-                await self._add("loaded_receipts", each, _receipt(each))
+                await self._add("loaded_receipts", each, _receipt(each, self._base))
             elif isinstance(each, FinishedCall) and each.expires_ms > self._now_ms:
                 finished += 1
                 await self._add("loaded_finished_calls", each, _finished(each))
@@ -97,10 +97,10 @@ class LoadedCalls:
         return (*place, *names, *times, pending.attempts, pending.void, encode_call(call))
 
 
-def _receipt(dumped: DumpedReceipt) -> tuple[Any, ...]:
-    receipt = dumped.receipt
+def _receipt(dumped: DumpedReceipt, base: int) -> tuple[Any, ...]:
+    receipt, hashed = dumped.receipt, hash_column(dumped.sender, base)
     kept = (list(map(Decimal, receipt.outcomes)), list(receipt.outcomes.values()))
-    return (*_name(dumped.receiver), *_name(dumped.sender), Decimal(receipt.last), *kept)
+    return (*_name(dumped.receiver), *_name(dumped.sender), hashed, Decimal(receipt.last), *kept)
 
 
 def _finished(end: FinishedCall) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -373,6 +374,10 @@ class PostgresStore:
             Unavailable: PostgreSQL is unavailable; some of them may have been removed.
         """
         return await self._ask(partial(outbox.forget_finished, where, limit))
+
+    async def forget_receipts(self) -> int:
+        """Remove receipts that no delivery can need, as housekeeping does every ``RECEIPTS_ROUND``."""
+        return await self.housekeeping.forget_receipts(timedelta(0))
 
     # --- Authority --------------------------------------------------------------------------------------------
 

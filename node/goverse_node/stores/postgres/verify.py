@@ -21,7 +21,7 @@ CHECKS: Final = {
     "hashes": "every object has its hash",
     "replies": "every kept reply is complete and belongs to an assigned position",
     "outbox": "every pending call is readable, of an assigned position, and in the shard of its sender",
-    "receipts": "every receipt is complete and not above the assigned positions",
+    "receipts": "every receipt is complete and of an assigned position, and no pending call is below their floor",
     "finished": "every finished call has a state and known objects",
     "shards": "every shard has an owner and an epoch",
     "days": "the change feed, the kept replies and the finished calls have their partitions",

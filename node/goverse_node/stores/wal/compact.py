@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from goverse.errors import DataDamaged, StoreError
+from goverse_node.stores.receipt_rounds import Floors
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files, RealFiles
 from goverse_node.stores.wal.fold import Fold
@@ -43,12 +44,21 @@ class Task:
         upto: the last position to include.
         now_ms: the present running time of the store. Replies that have expired by then are left out.
         tombstones_before_ms: tombstones older than this wall-clock time are left out.
+        receipts_floor, receipts_held: the floors up to which receipts are left out. They must have been true at a
+            position up to ``upto``: else the snapshot could have a pending call without its receipt.
     """
 
     directory: str
     upto: int
     now_ms: int
     tombstones_before_ms: int
+    receipts_floor: int = 0
+    receipts_held: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def floors(self) -> Floors:
+        """The floors of receipts."""
+        return Floors(self.receipts_floor, dict(self.receipts_held))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,9 @@ def snapshot_of(
     try:
         fold.add(Log(directory, manifest, files, progress).records(after, task.upto))
         older = base.bodies(files) if base is not None else iter(())
-        bodies = fold.merged(older, now_ms=task.now_ms, tombstones_before_ms=task.tombstones_before_ms)
+        bodies = fold.merged(
+            older, now_ms=task.now_ms, tombstones_before_ms=task.tombstones_before_ms, floors=task.floors
+        )
         entry = write_snapshot(
             path,
             bodies,

@@ -5,7 +5,8 @@ files, so the memory does not grow with the log or with the number of objects. T
 merged by name. Of several records with the same name, the newest one is kept.
 
 Expired replies and tombstones past their retention are left out. The highest version of the tombstones that are left
-out becomes the floor of their type. Calls that were removed from their outboxes are left out with their marks.
+out becomes the floor of their type. Calls that were removed from their outboxes are left out with their marks, and
+receipts that no delivery can need (``goverse_node.stores.receipt_rounds``).
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ from goverse_node.stores.encoding import (
 )
 from goverse_node.stores.outbox_encoding import parted
 from goverse_node.stores.outbox_fold import Kept, entry_name
+from goverse_node.stores.receipt_rounds import Floors
 from goverse_node.stores.wal.files import Files
 from goverse_node.stores.wal.scan import BLOCK, Scan
 
 RUN_BYTES_MAX: Final = 48 * MIB
+_NO_FLOORS: Final = Floors()
 
 _Keyed = tuple[bytes, int, bytes]
 """Name, negative position and body. In this order the newest record of a name comes first."""
@@ -112,13 +115,18 @@ class Fold:
             if self._held >= self._run_bytes_max:
                 self._spill()
 
-    def merged(self, base: Iterable[bytes], *, now_ms: int, tombstones_before_ms: int) -> Iterator[bytes]:
-        """Yield the records of the new snapshot: ``base``, the old snapshot, merged with the added records."""
-        floors: dict[tuple[str, str], int] = {}
+    def merged(
+        self, base: Iterable[bytes], *, now_ms: int, tombstones_before_ms: int, floors: Floors = _NO_FLOORS
+    ) -> Iterator[bytes]:
+        """Yield the records of the new snapshot: ``base``, the old snapshot, merged with the added records.
+
+        ``floors`` are those of receipts.
+        """
+        versions: dict[tuple[str, str], int] = {}
         previous = b""
-        kept = Kept(now_ms)
+        kept = Kept(now_ms, floors)
         with ExitStack() as opened:
-            sources = [_keyed(_without_floors(base, floors)), self._sorted()]
+            sources = [_keyed(_without_floors(base, versions)), self._sorted()]
             sources += [_keyed(self._run(path, opened)) for path in self._runs]
             for name, _, body in heapq.merge(*sources):
                 if name == previous:
@@ -133,10 +141,10 @@ class Fold:
                 if _forgotten(body, tombstones_before_ms):
                     entry = decode(body)
                     key = (entry.namespace, entry.type)
-                    floors[key] = max(floors.get(key, 0), entry.version)
+                    versions[key] = max(versions.get(key, 0), entry.version)
                 else:
                     yield body
-        for (namespace, type_name), version in sorted(floors.items()):
+        for (namespace, type_name), version in sorted(versions.items()):
             yield encode_floor(namespace, type_name, version)
 
     def close(self) -> None:

@@ -41,6 +41,7 @@ from goverse_node.stores.hash_ranges import within
 from goverse_node.stores.kept import KeptBounds
 from goverse_node.stores.outbox_encoding import carrier
 from goverse_node.stores.outbox_table import Encoded
+from goverse_node.stores.receipt_rounds import Floors
 from goverse_node.stores.running_time import RunningTime, resumed_ms
 from goverse_node.stores.table import SWEEP_PER_RECORD, Table
 from goverse_node.stores.wal.directory import DataDirectory, Lock
@@ -113,7 +114,8 @@ class WalStore:
         self._batch = (0, 0, 0)
         self._retention = Retention(snapshot_bytes, snapshots_kept, tombstone_retention_s)
         self._time = RunningTime(self._clock, self._clock.wall_ms())
-        self._upkeep = Upkeep(self._directory, self._files, self._stats, self._retention, now=self._now)
+        floors = self._floors
+        self._upkeep = Upkeep(self._directory, self._files, self._stats, self._retention, now=self._now, floors=floors)
         self._feed = Feed(self._directory, self._files, lambda: self._opened().manifest)
 
     # --- open and close -------------------------------------------------------------------------------------
@@ -195,6 +197,9 @@ class WalStore:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def _floors(self) -> Floors:
+        return self._table.outbox.rounds.floors
 
     def _now(self) -> Now:
         return Now(self._time.now_ms(), self._clock.wall_ms())
@@ -334,6 +339,14 @@ class WalStore:
             outbox.stage(Encoded(entries))
             await self._write(writer, framed(carrier(entries, place)), 1)
         return len(entries)
+
+    async def forget_receipts(self) -> int:
+        """Remove the receipts that have not been needed since the previous call. Returns their number.
+
+        The files keep them until the next snapshot.
+        """
+        self._opened()
+        return self._table.outbox.rounds.complete()
 
     # --- commits --------------------------------------------------------------------------------------------
 

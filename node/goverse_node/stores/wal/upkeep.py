@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from goverse_node.stores.receipt_rounds import Floors
 from goverse_node.stores.wal.compact import Task
 from goverse_node.stores.wal.compactor import Compactor
 from goverse_node.stores.wal.directory import DataDirectory
@@ -72,11 +73,13 @@ class Upkeep:
         retention: Retention,
         *,
         now: Callable[[], Now],
+        floors: Callable[[], Floors],
     ) -> None:
-        """Create the upkeep. It does nothing before :meth:`start`."""
+        """Create the upkeep. It does nothing before :meth:`start`. ``floors`` returns those of receipts."""
         self._directory = directory
         self._files = files
         self._now = now
+        self._floors = floors
         self._stats = stats
         self._retention = retention
         self._compactor = Compactor()
@@ -148,6 +151,7 @@ class Upkeep:
             _log.warning("snapshot failed: %s", "cancelled" if task.cancelled() else task.exception())
 
     async def _make(self) -> SnapshotEntry:
+        floors = self._floors()  # before the rotation, so that they hold at the end of the snapshot
         manifest = await self._writer.call(self._writer.rotate)
         upto = manifest.segments[-1] - 1
         if manifest.snapshots and manifest.snapshots[-1].seq == upto:
@@ -155,7 +159,8 @@ class Upkeep:
         covered = self._stats.log_bytes
         now = self._now()
         before_ms = now.wall_ms - round(self._retention.tombstone_retention_s * 1000)
-        task = Task(str(self._directory.root), upto, now.running_ms, before_ms)
+        held = tuple(floors.held.items())
+        task = Task(str(self._directory.root), upto, now.running_ms, before_ms, floors.floor, held)
         made = await asyncio.to_thread(self._compactor.compact, task)
         entry = made.snapshot
         await self._switch(

@@ -65,6 +65,7 @@ COMMENT ON COLUMN goverse.outbox.content IS 'The call as its sender committed it
 CREATE TABLE goverse.receipts (
     receiver_kind bigint NOT NULL,
     sender_kind bigint NOT NULL,
+    hash bigint NOT NULL,
     receiver_id bytea NOT NULL,
     sender_id bytea NOT NULL,
     last numeric NOT NULL,
@@ -75,9 +76,29 @@ CREATE TABLE goverse.receipts (
 COMMENT ON TABLE goverse.receipts IS
     'One row per pair of objects: what the receiver has settled of the calls of the sender. Calls are named by their numbers, '
     'goverse.call_number(seq, part).';
+COMMENT ON COLUMN goverse.receipts.hash IS 'The hash of the sender, from which its shard follows';
 COMMENT ON COLUMN goverse.receipts.last IS 'The number of the last call that was settled';
 COMMENT ON COLUMN goverse.receipts.numbers IS
     'The calls whose outcomes the sender may still ask for, in order; their outcomes are at the same places of the next column';
+
+CREATE TABLE goverse.receipt_rounds (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    began timestamptz NOT NULL DEFAULT '-infinity',
+    mark bigint NOT NULL DEFAULT 0,
+    floor numeric NOT NULL DEFAULT 0,
+    next_block bigint NOT NULL DEFAULT 0
+);
+INSERT INTO goverse.receipt_rounds DEFAULT VALUES;
+COMMENT ON TABLE goverse.receipt_rounds IS
+    'How far the receipts were searched for ones that no delivery can need any more (goverse.forget_receipts)';
+COMMENT ON COLUMN goverse.receipt_rounds.mark IS 'The position at which the latest round began';
+COMMENT ON COLUMN goverse.receipt_rounds.floor IS
+    'No call with a number up to this is pending, except in the shards of goverse.receipt_floors';
+CREATE TABLE goverse.receipt_floors (
+    shard integer PRIMARY KEY,
+    floor numeric NOT NULL
+);
+COMMENT ON TABLE goverse.receipt_floors IS 'The lower floors of shards in which older calls are pending';
 
 CREATE TABLE goverse.finished_calls (
     day integer NOT NULL,
@@ -119,16 +140,44 @@ $$;
 -- The functions below add the effects of a batch to its transaction. Each gets the batch's first position and returns it, so
 -- that one statement can chain them behind the commit. p_skip has the ordinals of records that were refused.
 
+CREATE FUNCTION goverse.shard_at(p_hash bigint, p_shards integer) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+    -- the first bits of a hash, which has 2^63 less in its column than in the nodes
+    SELECT div(p_hash::numeric + 9223372036854775808, 18446744073709551616 / p_shards)::integer
+$$;
+
+CREATE FUNCTION goverse.shard_count() RETURNS integer LANGUAGE sql STABLE AS $$
+    -- the default before the first node wrote its setting
+    SELECT coalesce((SELECT shards FROM goverse.cluster), 8192)
+$$;
+
+CREATE FUNCTION goverse.floor_of(p_hash bigint) RETURNS numeric LANGUAGE sql STABLE AS $$
+    -- no call of the sender with this hash that has a number up to this is pending
+    SELECT coalesce(
+        (SELECT floor FROM goverse.receipt_floors WHERE shard = goverse.shard_at(p_hash, goverse.shard_count())),
+        (SELECT floor FROM goverse.receipt_rounds)
+    )
+$$;
+
+CREATE FUNCTION goverse.is_below_floor(p_hash bigint[], p_number numeric[]) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM goverse.receipt_rounds, unnest(p_hash, p_number) AS t (hash, number)
+        WHERE t.number <= receipt_rounds.floor AND t.number <= goverse.floor_of(t.hash)
+    )
+$$;
+
 CREATE FUNCTION goverse.settle_calls(
     p_base bigint,
-    -- per pair: the first call that is settled and the one before it, the last one, and the first one whose outcome is kept
-    t_receiver_kind bigint[], t_receiver_id bytea[], t_sender_kind bigint[], t_sender_id bytea[],
+    -- per pair: the sender's hash, the first call that is settled and the one before it, the last one, and the first one whose
+    -- outcome is kept
+    t_receiver_kind bigint[], t_receiver_id bytea[], t_sender_kind bigint[], t_sender_id bytea[], t_hash bigint[],
     t_first numeric[], t_prev numeric[], t_last numeric[], t_head numeric[],
     -- where the outcomes of the pair begin and end among those below
     t_begin integer[], t_end integer[],
     x_number numeric[], x_outcome bytea[]
 ) RETURNS bigint LANGUAGE plpgsql SET enable_indexscan = off AS $$
--- Moves receipts on. Raises GV002 if a call is not next: it was settled before, or its predecessor was not.
+-- Moves receipts on. Raises GV002 if a call is not next: it was settled before, or its predecessor was not. Without a receipt, the
+-- floor tells if a call was settled. A statement of its own reads it: the insert may have waited for the end of a transaction
+-- that removed the receipt.
 DECLARE
     moved bigint;
     added bigint := 0;
@@ -147,15 +196,15 @@ BEGIN
         AND kept.last < t.first AND (t.prev = 0 OR t.prev = kept.last);
     GET DIAGNOSTICS moved = ROW_COUNT;
     IF moved < cardinality(t_last) THEN
-        INSERT INTO goverse.receipts (receiver_kind, receiver_id, sender_kind, sender_id, last, numbers, outcomes)
-        SELECT t.receiver_kind, t.receiver_id, t.sender_kind, t.sender_id, t.last, x_number[t.begins:t.ends],
+        INSERT INTO goverse.receipts (receiver_kind, receiver_id, sender_kind, sender_id, hash, last, numbers, outcomes)
+        SELECT t.receiver_kind, t.receiver_id, t.sender_kind, t.sender_id, t.hash, t.last, x_number[t.begins:t.ends],
             x_outcome[t.begins:t.ends]
-        FROM unnest(t_receiver_kind, t_receiver_id, t_sender_kind, t_sender_id, t_prev, t_last, t_begin, t_end)
-            AS t (receiver_kind, receiver_id, sender_kind, sender_id, prev, last, begins, ends)
+        FROM unnest(t_receiver_kind, t_receiver_id, t_sender_kind, t_sender_id, t_hash, t_prev, t_last, t_begin, t_end)
+            AS t (receiver_kind, receiver_id, sender_kind, sender_id, hash, prev, last, begins, ends)
         WHERE t.prev = 0
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS added = ROW_COUNT;
-        IF moved + added <> cardinality(t_last) THEN
+        IF moved + added <> cardinality(t_last) OR goverse.is_below_floor(t_hash, t_first) THEN
             RAISE EXCEPTION 'a call is not the next one of its pair' USING ERRCODE = 'GV002';
         END IF;
     END IF;
@@ -254,7 +303,7 @@ $$;
 CREATE FUNCTION goverse.settle_each(
     p_skip integer[],
     u_ordinal integer[], u_receiver_kind bigint[], u_receiver_id bytea[], u_sender_kind bigint[], u_sender_id bytea[],
-    u_number numeric[], u_prev numeric[], u_head numeric[], u_outcome bytea[]
+    u_hash bigint[], u_number numeric[], u_prev numeric[], u_head numeric[], u_outcome bytea[]
 ) RETURNS integer LANGUAGE plpgsql AS $$
 -- Settles call by call. Returns the ordinal of the first record whose call is not the next one of its pair, or null.
 BEGIN
@@ -262,7 +311,7 @@ BEGIN
         CONTINUE WHEN u_ordinal[at] = ANY (p_skip);
         BEGIN
             PERFORM goverse.settle_calls(0, u_receiver_kind[at:at], u_receiver_id[at:at], u_sender_kind[at:at],
-                u_sender_id[at:at], u_number[at:at], u_prev[at:at], u_number[at:at], u_head[at:at], '{1}', '{1}',
+                u_sender_id[at:at], u_hash[at:at], u_number[at:at], u_prev[at:at], u_number[at:at], u_head[at:at], '{1}', '{1}',
                 u_number[at:at], u_outcome[at:at]);
         EXCEPTION WHEN SQLSTATE 'GV002' THEN
             RETURN u_ordinal[at];
@@ -282,7 +331,7 @@ CREATE FUNCTION goverse.commit_each_with_effects(
     r_fingerprint bytea[], r_reply bytea[], r_lives_ms bigint[], r_creation bytea[], r_hash bigint[], r_cause bytea[],
     -- the effects, each with the ordinal of its record
     u_ordinal integer[], u_receiver_kind bigint[], u_receiver_id bytea[], u_sender_kind bigint[], u_sender_id bytea[],
-    u_number numeric[], u_prev numeric[], u_head numeric[], u_outcome bytea[],
+    u_hash bigint[], u_number numeric[], u_prev numeric[], u_head numeric[], u_outcome bytea[],
     o_ordinal integer[], o_part integer[], o_shard integer[], o_hash bigint[], o_sender_kind bigint[], o_sender_id bytea[],
     o_receiver_kind bigint[], o_receiver_id bytea[], o_due_ms bigint[], o_expires_ms bigint[], o_content bytea[],
     n_ordinal integer[], n_shard integer[], n_seq bigint[], n_part integer[], n_sender_kind bigint[], n_sender_id bytea[],
@@ -311,7 +360,7 @@ BEGIN
             base := (answer ->> 'base')::bigint;
             skip := ARRAY(SELECT ordinal::integer FROM jsonb_object_keys(answer -> 'refused') AS ordinal);
             misfit := goverse.settle_each(skip, u_ordinal, u_receiver_kind, u_receiver_id, u_sender_kind, u_sender_id,
-                u_number, u_prev, u_head, u_outcome);
+                u_hash, u_number, u_prev, u_head, u_outcome);
             IF misfit IS NOT NULL THEN
                 RAISE EXCEPTION 'a call is not the next one of its pair' USING ERRCODE = 'GV003';
             END IF;
@@ -334,15 +383,58 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION goverse.shard_at(p_hash bigint, p_shards integer) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
-    -- the first bits of a hash, which has 2^63 less in its column than in the nodes
-    SELECT div(p_hash::numeric + 9223372036854775808, 18446744073709551616 / p_shards)::integer
+CREATE FUNCTION goverse.lower_floors() RETURNS void LANGUAGE sql AS $$
+    -- calls with lower numbers than before are pending now, or in other shards
+    UPDATE goverse.receipt_rounds SET mark = 0, floor = 0;
+    DELETE FROM goverse.receipt_floors;
+$$;
+
+CREATE FUNCTION goverse.forget_receipts(p_every interval, p_blocks bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+-- Removes receipts that no delivery can need any more, from the next blocks of the table; returns how many, and null if nothing is
+-- to be done now. A round goes over the whole table and begins when the one before it began so long ago.
+--
+-- A receipt is needed while its last call, or one before it, is pending in the shard of the sender. A delivery of an earlier call
+-- can still be on its way; the floor refuses that. The floor stays below the mark of the round before: no transaction from
+-- before that one can still add a call, and pairs that are in use keep their receipts.
+DECLARE
+    round goverse.receipt_rounds;
+    blocks bigint := pg_relation_size('goverse.receipts') / current_setting('block_size')::bigint;
+    removed bigint;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(71024, 3) THEN  -- another process is at it
+        RETURN NULL;
+    END IF;
+    SELECT * INTO STRICT round FROM goverse.receipt_rounds;
+    IF round.next_block >= blocks THEN
+        IF round.began > clock_timestamp() - p_every THEN
+            RETURN NULL;
+        END IF;
+        round.next_block := 0;
+        round.floor := goverse.call_number(round.mark, 0) - 1;
+        DELETE FROM goverse.receipt_floors;
+        INSERT INTO goverse.receipt_floors (shard, floor)
+        SELECT shard, oldest - 1 FROM generate_series(0, goverse.shard_count() - 1) AS each (shard)
+        CROSS JOIN LATERAL (
+            SELECT goverse.call_number(seq, part) AS oldest FROM goverse.outbox
+            WHERE outbox.shard = each.shard ORDER BY seq, part LIMIT 1
+        ) AS first
+        WHERE oldest <= round.floor;
+        UPDATE goverse.receipt_rounds SET began = clock_timestamp(), mark = goverse.horizon(), floor = greatest(0, round.floor);
+    END IF;
+    EXECUTE format('DELETE FROM goverse.receipts WHERE ctid >= %L AND ctid < %L AND last <= $1 AND last <= goverse.floor_of(hash)',
+        format('(%s,0)', round.next_block), format('(%s,0)', round.next_block + p_blocks)) USING round.floor;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    UPDATE goverse.receipt_rounds SET next_block = round.next_block + p_blocks;
+    RETURN removed;
+END
 $$;
 
 CREATE FUNCTION goverse.place_outbox() RETURNS trigger LANGUAGE plpgsql AS $$
--- The number of shards was changed, or the first node wrote it after calls were loaded.
+-- The number of shards was changed, or the first node wrote it after calls were loaded. No node runs, so no delivery is on its way
+-- that a floor would have to refuse.
 BEGIN
     UPDATE goverse.outbox SET shard = goverse.shard_at(hash, NEW.shards);
+    PERFORM goverse.lower_floors();
     RETURN NULL;
 END
 $$;
