@@ -57,7 +57,7 @@ class GatedStore:
             self._shut = asyncio.get_running_loop().create_future()
 
     def release(self) -> None:
-        """Release the held commits, and hold no further ones."""
+        """Release the held commits, and hold no further ones until the next ``hold``."""
         shut, self._shut = self._shut, None
         if shut is not None and not shut.done():
             shut.set_result(None)
@@ -138,7 +138,7 @@ class GatedStore:
 
     async def commit(self, batch: Sequence[CommitRecord]) -> Sequence[CommitOutcome]:
         self.arrived += 1
-        while self._shut is not None:
+        if self._shut is not None:
             await self._shut
         failure = self._failures.popleft() if self._failures else None
         if isinstance(failure, Exception):

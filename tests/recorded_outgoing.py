@@ -7,6 +7,7 @@ from goverse.model.effects import PendingCall
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import SENDS_MAX, number_of
 from goverse.model.records import CommitRecord
+from goverse_node.runtime.group_commit import LateCommit, LateMark, PendingCommit
 
 
 class RecordedOutgoing:
@@ -35,6 +36,11 @@ class RecordedOutgoing:
                 self._pending[place] = self._pending[place]._replace(attempts=mark.attempts, void=mark.void)
         for number in effects.removes:
             self._pending.pop((record.key, number), None)
+
+    def addressed(self, pending: PendingCommit, late_marks: Sequence[LateMark]) -> PendingCommit:
+        if not late_marks:
+            return pending
+        return LateCommit(pending.record, pending.owner, pending.call, pending.reply, late_marks)
 
     def check_room(self, sender: ObjectKey, count: int) -> None:
         if len(self._pending_of(sender)) + count > self.room:

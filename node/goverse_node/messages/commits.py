@@ -16,6 +16,7 @@ from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
 from goverse.ports.entropy import Entropy
 from goverse.ports.link import Link
+from goverse_node.messages.marking import Marking
 from goverse_node.options import NodeOptions
 from goverse_node.runtime.group_commit import PendingCommit
 from goverse_node.runtime.lease_check import CommitHost
@@ -51,23 +52,32 @@ class MessagesHost(CommitHost, Protocol):
 class Commits:
     """Makes the dispatcher's own records."""
 
-    def __init__(self, host: MessagesHost, committed: Callable[[CommitRecord, int], None]) -> None:
+    def __init__(self, host: MessagesHost, committed: Callable[[CommitRecord, int], None], marking: Marking) -> None:
         """``committed`` receives each record when it is durable, with its position."""
         self._host = host
         self._committed = committed
+        self._marking = marking
 
-    def commit(self, sender: ObjectKey, shard: int, effects: Effects, done: Done) -> None:
-        """Commit effects of the object ``sender``. ``done`` receives None when they are durable, else the error."""
+    def commit(self, sender: ObjectKey, shard: int, effects: Effects, done: Done) -> PendingCommit | None:
+        """Commit effects of the object ``sender``. ``done`` receives None when they are durable, else the error.
+
+        Returns:
+            The queued record, or None if the node does not serve the shard any more.
+        """
         host = self._host
         epoch = host.shard_access.epoch(shard)
         if epoch is None:
             done(Moving())
-            return
+            return None
         at_ms = host.clock.wall_ms()
         record = CommitRecord(
             sender, ANY_VERSION, ANY_VERSION, None, 0, at_ms, shard=shard, epoch=epoch, effects=effects
         )
-        host.pipeline.append(PendingCommit(record, _Owner(host, self._committed, done), None, Reply()))
+        pending = PendingCommit(record, _Owner(host, self._committed, done), None, Reply())
+        if effects.marks:
+            pending = self._marking.addressed(pending, ())
+        host.pipeline.append(pending)
+        return pending
 
 
 class _Owner:

@@ -10,6 +10,7 @@ begins to serve it (``open``). So it knows all pending calls, and nothing is pol
 | ``deliveries`` | requests that are on their way: budget, fairness, deadline |
 | ``answers`` | the meaning of an answer |
 | ``endings`` | the commit of an outcome |
+| ``marking`` | marks on calls that are sent again |
 | ``loading`` | the outboxes of a shard, from the store |
 | ``alarm`` | one timer for everything that waits |
 
@@ -39,7 +40,9 @@ from goverse_node.messages.commits import Commits, MessagesHost
 from goverse_node.messages.deliveries import Deliveries
 from goverse_node.messages.endings import RETRY, Endings
 from goverse_node.messages.loading import Loading
+from goverse_node.messages.marking import Marking
 from goverse_node.messages.outboxes import Entry, Outboxes, Pair, Shard
+from goverse_node.runtime.group_commit import LateMark, PendingCommit
 
 _EARLY: Final = Backoff(10, 1_000)
 """Waits of a call that arrived before its predecessor."""
@@ -94,7 +97,8 @@ class Dispatcher:
         self.outboxes = Outboxes()
         self.counts = MessageCounts()
         self.alarm = Alarm(host.clock)
-        self.commits = Commits(host, self.committed)
+        self._marking = Marking(self.outboxes, self._join_if_due)
+        self.commits = Commits(host, self.committed, self._marking)
         self._endings = Endings(host, self.outboxes, self.alarm, self.commits)
         self.deliveries = Deliveries(host, self.outboxes, self.alarm, self._answered)
         self._loading = Loading(outbox, host.entropy, found=self._add, loaded=self._loaded)
@@ -153,6 +157,10 @@ class Dispatcher:
         else:
             self._apply(record.key, record.shard, effects, commit_seq)
 
+    def addressed(self, pending: PendingCommit, late_marks: Sequence[LateMark]) -> PendingCommit:
+        """Return the record to queue instead of ``pending``, whose marks name the present numbers of their calls."""
+        return self._marking.addressed(pending, late_marks)
+
     def check_room(self, sender: ObjectKey, count: int) -> None:
         """Check that ``sender`` may have ``count`` further calls pending.
 
@@ -192,12 +200,18 @@ class Dispatcher:
     # --- commits ------------------------------------------------------------------------------------------------------
 
     def _apply(self, sender: ObjectKey, shard: int, effects: Effects, commit_seq: int) -> None:
+        former: dict[str, int] = {}
         for number in effects.removes:
             entry = self.outboxes.entries.get(number)
             if entry is not None:
+                if entry.again is not None:
+                    former[entry.call.id] = number
                 self._removed(entry)
         for part, call in enumerate(effects.sends):
-            self._add(PendingCall(number_of(commit_seq, part), sender, shard, call))
+            number = number_of(commit_seq, part)
+            self._add(PendingCall(number, sender, shard, call))
+            if call.id in former:
+                self.outboxes.succeeds(self.outboxes.entries[number], former[call.id])
         for mark in effects.marks:
             self._mark(mark)
 
@@ -256,8 +270,11 @@ class Dispatcher:
     # --- delayed calls ------------------------------------------------------------------------------------------------
 
     def _due(self, entry: Entry) -> None:
-        """Let a delayed call join the order of its pair, or end it if it has expired before."""
-        if entry.pair.closed or entry.place.void is not None:
+        """Let a delayed call join the order of its pair, or end it if it has expired before.
+
+        While a mark on it is queued, it waits for that (``goverse_node.messages.marking``).
+        """
+        if entry.pair.closed or entry.place.void is not None or entry.marks or entry.again is not None:
             return
         if entry.place.expires_ms <= self.alarm.now_ms():
             self._end_delayed(entry, Void.EXPIRED)
@@ -266,13 +283,18 @@ class Dispatcher:
         effects = Effects(sends=(sent,), removes=(entry.number,))
 
         def done(error: GoverseError | None) -> None:
+            entry.again = None
             if error is not None:
                 entry.refusals += 1
                 self.alarm.set(
                     self.alarm.now_ms() + RETRY.wait_ms(entry.refusals, self._host.entropy), partial(self._due, entry)
                 )
 
-        self.commits.commit(entry.pair.sender, entry.pair.shard, effects, done)
+        entry.again = self.commits.commit(entry.pair.sender, entry.pair.shard, effects, done)
+
+    def _join_if_due(self, entry: Entry) -> None:
+        if entry.pair.delayed and min(entry.due_ms, entry.place.expires_ms) <= self.alarm.now_ms():
+            self._due(entry)
 
     def _end_delayed(self, entry: Entry, reason: Void) -> None:
         """End a call that was never delivered, so its receiver need not be asked."""

@@ -15,6 +15,7 @@ from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
 from goverse_node.messages.channel import Channel, Pending, Void
+from goverse_node.runtime.group_commit import PendingCommit
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +62,9 @@ class Entry:
         reply, state: its outcome, once it is known.
         trials: failed attempts of its ``then``.
         refusals: times that its ``then`` or a commit about it could not run for now.
+        marks: queued records with a mark on it.
+        again: the queued record that removes it and sends it again, or None.
+        former: the number that it had before it was sent again, or 0.
     """
 
     call: SentCall
@@ -73,6 +77,9 @@ class Entry:
     state: CallState | None = None
     trials: int = 0
     refusals: int = 0
+    marks: int = 0
+    again: PendingCommit | None = None
+    former: int = 0
 
     @property
     def pending(self) -> PendingCall:
@@ -116,6 +123,7 @@ class Outboxes:
         self.delayed = 0
         self._by_sender: dict[ObjectKey, dict[int, Entry]] = {}
         self._by_id: dict[str, list[Entry]] = {}
+        self._former: dict[int, Entry] = {}
 
     def is_read(self, shard: int) -> bool:
         """True if the pending calls of a shard are known: the node serves it and has read them."""
@@ -137,6 +145,15 @@ class Outboxes:
     def with_id(self, namespace: str, call_id: str) -> Sequence[Entry]:
         """Return the calls with this id; several senders can use one id."""
         return [entry for entry in self._by_id.get(call_id, ()) if entry.pair.sender.namespace == namespace]
+
+    def present(self, number: int) -> Entry | None:
+        """Return the call that has this number, or had it before it was sent again; None if it is not pending."""
+        return self.entries.get(number) or self._former.get(number)
+
+    def succeeds(self, entry: Entry, former: int) -> None:
+        """Note that a call had the number ``former`` before it was sent again."""
+        entry.former = former
+        self._former[former] = entry
 
     def add(self, found: PendingCall, *, expires_ms: int, due_ms: int) -> Entry:
         """Add a call. Both times are running time; the call is delayed if ``due_ms`` is not 0."""
@@ -160,7 +177,7 @@ class Outboxes:
         del calls[number]
         if not calls:
             del self._by_sender[pair.sender]
-        self._forget_id(entry)
+        self._forget_names(entry)
         if pair.delayed:
             self.delayed -= 1
             pair.closed = True
@@ -182,14 +199,15 @@ class Outboxes:
         for number, entry in found.entries.items():
             del self.entries[number]
             self._by_sender.pop(entry.pair.sender, None)
-            self._forget_id(entry)
+            self._forget_names(entry)
             if entry.pair.delayed:
                 self.delayed -= not entry.pair.closed
             else:
                 self.pairs.pop((entry.pair.sender, entry.pair.receiver), None)
             entry.pair.closed = True
 
-    def _forget_id(self, entry: Entry) -> None:
+    def _forget_names(self, entry: Entry) -> None:
+        self._former.pop(entry.former, None)
         named = self._by_id[entry.call.id]
         named.remove(entry)
         if not named:

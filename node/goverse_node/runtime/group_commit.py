@@ -104,7 +104,7 @@ class LateMark(NamedTuple):
     Attributes:
         record: the record that sends the call.
         part: the place of the call in that record.
-        mark: the mark, whose number is not used.
+        mark: the mark. Its number is that of the call if ``record`` fails, or 0 if there is no call then.
     """
 
     record: PendingCommit
@@ -128,14 +128,17 @@ class LateCommit(PendingCommit):
             late.record.wait(self._resolver(late))
 
     def _resolver(self, late: LateMark) -> CommitCallback:
-        """Return the callback that gives a mark its number."""
+        """Return the callback that gives a mark its number.
+
+        If the other record is of the same owner and fails, this one fails with it.
+        """
 
         def settled(commit_seq: int, error: GoverseError | None) -> None:
             self._unknown -= 1
-            self.waits = self._unknown > 0  # if the other record fails, this one fails with its owner
+            self.waits = self._unknown > 0
             effects = self.record.effects
-            if error is None and effects is not None:
-                mark = late.mark._replace(number=number_of(commit_seq, late.part))
+            mark = late.mark if error is not None else late.mark._replace(number=number_of(commit_seq, late.part))
+            if mark.number and effects is not None:
                 self.record = replace(self.record, effects=replace(effects, marks=(*effects.marks, mark)))
 
         return settled

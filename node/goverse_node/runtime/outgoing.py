@@ -12,6 +12,7 @@ from typing import Protocol
 from goverse.model.effects import PendingCall
 from goverse.model.keys import ObjectKey
 from goverse.model.records import CommitRecord
+from goverse_node.runtime.group_commit import LateMark, PendingCommit
 
 
 class Outgoing(Protocol):
@@ -19,6 +20,13 @@ class Outgoing(Protocol):
 
     def committed(self, record: CommitRecord, commit_seq: int) -> None:
         """Take note of a durable record with effects: deliver what it sends, obey its marks, forget what it removes."""
+        ...
+
+    def addressed(self, pending: PendingCommit, late_marks: Sequence[LateMark]) -> PendingCommit:
+        """Return the record to queue instead of ``pending``, a ``LateCommit`` if a mark's number is not known yet.
+
+        A call that is sent again has another number afterwards, so marks find their calls when they are queued.
+        """
         ...
 
     def check_room(self, sender: ObjectKey, count: int) -> None:

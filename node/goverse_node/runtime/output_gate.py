@@ -26,7 +26,7 @@ from goverse.model.records import CommitRecord, StoredReply
 from goverse.model.replies import encode_reply
 from goverse_node.options import NodeOptions
 from goverse_node.runtime.call import Call
-from goverse_node.runtime.group_commit import LateCommit, Owner, PendingCommit
+from goverse_node.runtime.group_commit import Owner, PendingCommit
 from goverse_node.runtime.lease_check import CommitHost, EpochCheck
 from goverse_node.runtime.outgoing import Outgoing
 from goverse_node.runtime.state import State
@@ -171,8 +171,8 @@ class OutputGate:
 
     def _queue(self, pending: PendingCommit, effects: TurnEffects) -> PendingCommit:
         """Note a commit with effects until it is durable."""
-        if effects.late_marks:
-            pending = LateCommit(pending.record, pending.owner, pending.call, pending.reply, effects.late_marks)
+        if effects.marks or effects.late_marks:
+            pending = self._host.outgoing.addressed(pending, effects.late_marks)
         if self.queued is None:
             self.queued = deque()
         self.queued.append(pending)

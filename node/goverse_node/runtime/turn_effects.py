@@ -193,6 +193,9 @@ class Outbox:
             for mark in () if queued.record.effects is None else queued.record.effects.marks:
                 if mark.number == call.number:
                     call = call._replace(attempts=mark.attempts, void=mark.void)
+            for late in queued.late_marks if isinstance(queued, LateCommit) else ():
+                if late.mark.number == call.number:
+                    call = call._replace(void=late.mark.void)
         own = self._own.marks.get(call.number)
         return call if own is None else call._replace(void=own.void)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from goverse.errors import GoverseError
 from goverse.model.frames import Reply
 from goverse.model.receipts import Receipt, Settlement, Verdict
+from goverse_node.messages.marking import Marking
 from goverse_node.runtime import activation
 from goverse_node.runtime.activation import Activation
 from goverse_node.runtime.call import Call
-from goverse_node.runtime.group_commit import LateCommit, Owner
+from goverse_node.runtime.group_commit import LateCommit, LateMark, Owner, PendingCommit
 from goverse_node.runtime.output_gate import OutputGate
 from goverse_node.runtime.pair import Pair
 from goverse_node.runtime.receiving import answer_delivery
@@ -24,6 +26,7 @@ from tests.planted import Planted
 
 _SENDING: Final = "tests/unit/node/test_sending.py::"
 _RECEIVING: Final = "tests/unit/node/test_receiving.py::"
+_MARKING: Final = "tests/unit/messages/test_marking.py::"
 _CONCLUDING: Final = "tests/unit/node/test_concluding.py::"
 _FORGETTING: Final = "tests/contract/test_stores.py::TestForgottenReceiptsOfTheMemoryStore::"
 
@@ -91,6 +94,14 @@ def _cancel_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
         self.waits = False
 
     monkeypatch.setattr(LateCommit, "__init__", begin)
+
+
+def _mark_former_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def addressed(self: Marking, pending: PendingCommit, late_marks: Sequence[LateMark]) -> PendingCommit:
+        del self, late_marks
+        return pending
+
+    monkeypatch.setattr(Marking, "addressed", addressed)
 
 
 def _conclude_with_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +181,18 @@ PLANTED: Final = (
         _cancel_too_early,
         f"{_SENDING}test_a_call_whose_commit_is_queued_can_be_cancelled",
         complaint="assert [] == [Mark(",
+    ),
+    Planted(
+        "marks-name-the-former-numbers-of-delayed-calls",
+        _mark_former_numbers,
+        f"{_MARKING}test_a_cancellation_behind_the_record_that_sends_the_call_again_is_durable[durable]",
+        complaint="== 'cancelled'",
+    ),
+    Planted(
+        "delayed-calls-are-sent-again-behind-their-cancellation",
+        _mark_former_numbers,
+        f"{_MARKING}test_a_call_is_not_sent_again_behind_its_cancellation",
+        complaint="['cancelled', 'success']",
     ),
     Planted(
         "refused-outcomes-are-removed",

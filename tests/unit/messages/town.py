@@ -313,7 +313,8 @@ class TownHost:
                 self.dispatcher.committed(record, commit_seq)
             waiting.set_result(error)
 
-        self.pipeline.append(PendingCommit(record, Ward(done), None, Reply()))
+        pending = PendingCommit(record, Ward(done), None, Reply())
+        self.pipeline.append(self.dispatcher.addressed(pending, ()) if effects.marks else pending)
         return await waiting
 
 

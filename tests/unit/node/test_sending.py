@@ -13,6 +13,7 @@ from goverse.limits import SENDS_BYTES_MAX, STATE_BYTES_MAX
 from goverse.model.caller import identified
 from goverse.model.effects import ANY_VERSION, Mark, SentCall
 from goverse.model.keys import ObjectKey
+from goverse.model.receipts import number_of
 from goverse.objects.context import Turn, current_turn
 from tests.nodes import Bench, Meeting, bench, code, key_of, problem, settle, until, value
 from tests.recorded_outgoing import RecordedOutgoing
@@ -55,6 +56,10 @@ class Sender(Object):
     @call
     def only_send(self, to: str = "r", call_id: str = "", size: int = 0) -> str:
         return send(to, call_id, body=b" " * size).id
+
+    @call
+    def plan(self, call_id: str) -> None:
+        turn().send_call(SentCall(call_id, ObjectKey("default", "Receiver", "r"), "take", b"", due_ms=1))
 
     @call
     async def send_and_wait(self, to: str = "r") -> None:
@@ -466,6 +471,24 @@ async def test_a_call_whose_commit_is_queued_can_be_cancelled() -> None:
         marks = [mark for _, record in b.store.durable if record.effects is not None for mark in record.effects.marks]
         assert pending is not None
         assert marks == [Mark(pending.number, 0, "cancelled")]
+
+
+@pytest.mark.requirement("DUR-3")
+async def test_a_delayed_call_can_be_cancelled_while_it_is_sent_again() -> None:
+    async with bench(Sender, Receiver) as b:
+        b.store.hold()
+        planned = b.call(Sender, "s", "plan", {"call_id": "c"})
+        await until(lambda: b.store.arrived == 1)
+        b.store.release()
+        b.store.hold()
+        await until(lambda: b.store.arrived == 2)
+        cancelled = [b.call(Sender, "s", "take_back", {"call_id": "c"}) for _ in range(2)]
+        await settle()
+        b.store.release()
+        assert [code(await planned), *[value(await each) for each in cancelled]] == ["", True, False]
+        found = [(seq, record.effects) for seq, record in b.store.durable if record.effects is not None]
+        again = next(number_of(seq, 0) for seq, effects in found if effects.sends and effects.removes)
+        assert [mark for _, effects in found for mark in effects.marks] == [Mark(again, 0, "cancelled")]
 
 
 @pytest.mark.requirement("DUR-3")
