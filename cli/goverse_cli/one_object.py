@@ -53,7 +53,7 @@ def _at_rest(invocation: Invocation, directory: Path, key: ObjectKey, point: dic
     from goverse_node.stores.wal.store import WalStore  # noqa: PLC0415 - as above
 
     async def work(past: PastObject) -> dict[str, Any]:
-        store = WalStore(directory, create=False)
+        store = WalStore(directory, create=False, serves=False)
         await store.open()
         try:
             present = store.load(key)

@@ -73,3 +73,28 @@ async def test_beside_a_server_one_may_read_but_not_change(tmp_path: Path) -> No
     async with opened(tmp_path / "copy") as store:
         assert calls_seen(store) == 5
         await call_many(store, range(5, 6))
+
+
+@pytest.mark.requirement("DUR-3")
+async def test_a_store_knows_whether_the_last_process_that_served_it_closed_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        assert not store.interrupted
+    with other_process(tmp_path) as process:
+        process.kill()
+        process.wait()
+    async with opened(tmp_path) as store:
+        assert store.interrupted
+    async with opened(tmp_path) as store:
+        assert not store.interrupted
+
+
+@pytest.mark.requirement("DUR-3")
+async def test_commands_leave_the_sign_of_an_unclean_end(tmp_path: Path) -> None:
+    with other_process(tmp_path) as process:
+        process.kill()
+        process.wait()
+    snapshot(tmp_path)
+    async with opened(tmp_path, serves=False) as store:
+        await call_many(store, range(5, 6))
+    async with opened(tmp_path) as store:
+        assert store.interrupted

@@ -1,7 +1,7 @@
 """The layout of a data directory, and its lock.
 
 manifest.json    the files that belong to the store
-lock             locked by the one process that may write; contains its process id
+lock             locked by the one process that may write; contains its process id, and nothing after an orderly end
 compaction.lock  locked by the process that makes a snapshot
 wal/             segments, named by their first position
 snapshots/       snapshots, named by their last position
@@ -94,6 +94,9 @@ class Lock:
 
     If a process is killed while it starts a child process, the child holds the inherited lock until it executes its
     program. A lock that is taken is therefore tried again for ``LOCK_TIMEOUT_S``.
+
+    Attributes:
+        interrupted: True if the last process that served the directory ended without closing its store.
     """
 
     def __init__(self, directory: DataDirectory, process: int | None = None) -> None:
@@ -106,6 +109,7 @@ class Lock:
         descriptor = os.open(directory.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _take(descriptor)
+            self._found = os.pread(descriptor, 32, 0)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{process or os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
@@ -120,10 +124,18 @@ class Lock:
             os.close(descriptor)
             raise unusable(f"{directory.lock} cannot be locked", error, "--data-dir (wal.data_dir)") from error
         self._descriptor = descriptor
+        self.interrupted = bool(self._found)
 
-    def release(self) -> None:
-        """Release the lock. May be called twice."""
+    def release(self, *, served: bool = False) -> None:
+        """Release the lock. May be called twice.
+
+        A process that ``served`` the directory leaves the file empty, as the sign of an orderly end. Any other one,
+        such as an administrative command, leaves what it found.
+        """
         if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, 0)
+            if not served:
+                os.pwrite(self._descriptor, self._found, 0)
             os.close(self._descriptor)
             self._descriptor = -1
 

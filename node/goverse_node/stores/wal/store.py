@@ -74,6 +74,8 @@ class WalStore:
         make_origin: creates the identity of a new store.
         kept: limits on the memory of kept replies.
         process: the process that the lock names, if stopping this process is not enough to free the directory.
+        serves: False for a command that runs no code of the application. It leaves the sign of an unclean end, which
+            the next process that serves the directory has to find.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class WalStore:
         make_origin: Callable[[], Origin] = new_origin,
         kept: KeptBounds | None = None,
         process: int | None = None,
+        serves: bool = True,
     ) -> None:
         """Create the store. The directory is not accessed before :meth:`open`."""
         self._directory = DataDirectory(directory)
@@ -102,6 +105,7 @@ class WalStore:
         self._make_origin = make_origin
         self._kept = kept
         self._process = process
+        self._serves = serves
         self._table = Table()
         self._stats = WalStats()
         self._lock: Lock | None = None
@@ -191,15 +195,20 @@ class WalStore:
             await asyncio.to_thread(writer.stop)
             # The writer's last callbacks are in the loop's queue. One pass of the loop runs them.
             await asyncio.sleep(0)
-        self._unlock()
+        self._unlock(served=self._serves and writer is not None)
 
-    def _unlock(self) -> None:
+    def _unlock(self, *, served: bool = False) -> None:
         if self._lock is not None:
-            self._lock.release()
+            self._lock.release(served=served)
             self._lock = None
 
     def _floors(self) -> Floors:
         return self._table.outbox.rounds.floors
+
+    @property
+    def interrupted(self) -> bool:
+        """True if the last process that served this directory ended without closing its store."""
+        return self._lock is not None and self._lock.interrupted
 
     def _now(self) -> Now:
         return Now(self._time.now_ms(), self._clock.wall_ms())
