@@ -117,7 +117,13 @@ async def serve(
         undo.callback(stopped.cancel)
         if not await start_hooks(application, values, undo, stopped):
             return
-        node = Node(application.registry, store, options=node_options(values), memory=Resources().memory)
+        node = Node(
+            application.registry,
+            store,
+            options=node_options(values),
+            memory=Resources().memory,
+            interrupted=store.interrupted,
+        )
         await node.start()
         undo.push_async_callback(node.stop, values.gate.drain_timeout_s)
         undo.callback(watch_for_stalls())

@@ -52,6 +52,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "internal_error": 500,
         "method_failed": 500,
         "readonly_violation": 500,
+        "suspected_crash": 500,
         "state_invalid": 500,
         "state_not_storable": 500,
         "config_error": 500,

@@ -39,6 +39,7 @@ from goverse_node.messages.requests import CallRequests
 from goverse_node.options import NodeOptions
 from goverse_node.reading import Reader
 from goverse_node.runtime.activation import Activation
+from goverse_node.runtime.alone import Alone
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.contexts import TurnContexts
 from goverse_node.runtime.deadlines import Deadlines
@@ -85,11 +86,13 @@ class Node:
         shard_access: ShardAccess = ALL_SHARDS,
         memory: Callable[[], float] | None = None,
         entropy: Entropy = SYSTEM_ENTROPY,
+        interrupted: bool = False,
     ) -> None:
         """Host the types of ``registry`` over ``store``. The caller opens the store first and closes it afterwards.
 
         ``memory`` returns the used share of the process's memory limit, 0 to 1; objects are passivated near 1.
         ``entropy`` is the source of ids and of waits.
+        ``interrupted`` says that the last process that served the store ended without closing it.
         Objects call each other through the link ``calls``; in a cluster the caller replaces it by a router. In
         a cluster the keeper of the shards also opens and closes their outboxes in ``dispatcher``.
         """
@@ -99,7 +102,8 @@ class Node:
         self.entropy = entropy
         self.shard_access = shard_access
         self.calls: Link = self
-        self.evacuation = Evacuation()
+        self._interrupted = interrupted
+        self.evacuation, self.alone = Evacuation(), Alone()
         self.stats, self.nested = NodeStats(), NestedCalls(registry)
         self.shard_counters = CountersByShard()
         bounds = self.options
@@ -129,7 +133,7 @@ class Node:
         self.deadlines.start(self._loop)
         self.pipeline.start()
         if isinstance(self.shard_access, AllShards):
-            self.dispatcher.open((0,))
+            self.dispatcher.open((0,), interrupted=(0,) if self._interrupted else ())
             await self.dispatcher.loaded()  # until then, objects cannot look at what they have sent
         self._idle_sweep = self._loop.call_later(_IDLE_SWEEP_S, self._passivate_idle)
         if self._memory_pressure is not None:

@@ -15,6 +15,7 @@ Each branch tells the caller what to do:
     │   └── Overloaded · Unavailable · Moving · Draining · OutOfOrder · Timeout
     ├── MethodFailed            the object's own code broke its contract
     │   ├── ReadonlyViolation   a readonly method changed its state, or called a method that is not readonly
+    │   ├── SuspectedCrash      a call was running each time that a node ended, and is not carried to a further one
     │   ├── StateInvalid        the stored state does not fit the class; a developer has to fix the class
     │   └── StateNotStorable    a field holds a value that would change when it is stored
     ├── BusinessError           the object refuses, with an error of the application (subclass it)
@@ -306,6 +307,12 @@ class ReadonlyViolation(MethodFailed):
     """A readonly method called a method of another object that is not readonly."""
 
     code = "readonly_violation"
+
+
+class SuspectedCrash(MethodFailed):
+    """The call was running each time that a node ended, so it is not carried to a further node."""
+
+    code = "suspected_crash"
 
 
 class StateInvalid(MethodFailed):

@@ -36,6 +36,7 @@ CALL_ERRORS: Final = (
     "call_id_mismatch",
     "method_failed",
     "readonly_violation",
+    "suspected_crash",
     "state_invalid",
     "state_not_storable",
 )

@@ -24,6 +24,7 @@ class Answer(Enum):
     REJECTED = "rejected"  # it can never succeed
     FAILED = "failed"  # an attempt failed
     LOST = "lost"  # the connection to the receiver's node ended during the delivery
+    ENDED = "ended"  # the process that an earlier delivery was lost with has ended; this one was not made
 
 
 CALL_VOID: Final = "call_void"
@@ -68,6 +69,7 @@ ANSWERS: Final[Mapping[str, Answer]] = {
     "reentrancy_conflict": Answer.FAILED,
     "internal_error": Answer.FAILED,
     "method_failed": Answer.FAILED,
+    "suspected_crash": Answer.REJECTED,  # of a call that the method made; see ``meaning_of``
     "readonly_violation": Answer.FAILED,
     "state_invalid": Answer.FAILED,
     "state_not_storable": Answer.FAILED,
@@ -91,6 +93,7 @@ _STATES: Final[Mapping[Void, CallState]] = {
     Void.CANCELLED: "cancelled",
     Void.SKIPPED: "dead",
     Void.DEAD: "dead",
+    Void.CRASHED: "dead",
 }
 
 
@@ -108,6 +111,8 @@ def meaning_of(reply: Reply) -> Answer:
         return Answer.FAILED  # a node of an earlier release ran it as a plain call; it has no receipt
     if problem.code == "unavailable" and problem.executed is Executed.UNKNOWN:
         return Answer.LOST
+    if problem.code == "suspected_crash" and problem.executed is Executed.NO:
+        return Answer.ENDED
     return ANSWERS.get(problem.code, Answer.FAILED)
 
 

@@ -9,7 +9,8 @@ outcome is known, and each call has one outcome:
        └────────────┘           failed (an attempt), refused for now (no attempt), too early, lost
        │
        ├──▶ void ──▶ on its way ──▶ settled: the receiver committed a receipt without effect
-       └──▶ held                an operator decides: retry or skip
+       ├──▶ held                an operator decides: retry or skip
+       └──▶ suspected ──▶ alone ──▶ on its way        it may have ended a node (``goverse_node.messages.quarantine``)
 
     settled ──▶ removed: the sender committed the outcome
 
@@ -50,6 +51,7 @@ class Void(Enum):
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
     DEAD = "dead"
+    CRASHED = "crashed"  # nodes ended while it ran
 
 
 @dataclass(slots=True)
@@ -70,6 +72,8 @@ class Pending:
         holds: hold it, instead of giving it up, after its last attempt or a final refusal.
         held: True while it waits for an operator. The calls behind it wait as well.
         refusals: refusals since its last attempt; the wait after a refusal grows with it.
+        suspected: True while it may have ended a node, so that only ``alone`` delivers it.
+        lost_with: the process that its last delivery was lost with, or empty.
     """
 
     number: int
@@ -85,6 +89,8 @@ class Pending:
     holds: bool = False
     held: bool = False
     refusals: int = 0
+    suspected: bool = False
+    lost_with: str = ""
 
 
 class Channel:
@@ -130,6 +136,8 @@ class Channel:
                     self._make_void(call, Void.EXPIRED)
                 if call.held or call.not_before_ms > now_ms or len(found) == limit:
                     break  # the calls behind it would arrive too early
+                if call.suspected and call.void is None:
+                    break
                 found.append(self._deliver(call, prev, wall_ms))
             if not call.settled or prev:
                 prev = call.number
@@ -138,7 +146,8 @@ class Channel:
     def next_ms(self) -> int | None:
         """Return the time at which ``due`` has to be asked again although nothing happened, or None for never.
 
-        A time in the past means now. Only the window matters: later calls cannot be delivered before it moves.
+        A time in the past means now. Only the window matters: later calls cannot be delivered before it moves. Of a
+        suspected call only the expiry counts here.
         """
         if self.paused:
             return None
@@ -146,8 +155,19 @@ class Channel:
             if not call.on_its_way and not call.settled:
                 if call.void is not None:
                     return call.not_before_ms
-                return call.expires_ms if call.held else min(call.not_before_ms, call.expires_ms)
+                return call.expires_ms if call.held or call.suspected else min(call.not_before_ms, call.expires_ms)
         return None
+
+    def suspect(self) -> Pending | None:
+        """Return the first unsettled call if it is suspected and could be delivered, now or after a wait."""
+        if self.paused:
+            return None
+        call = next((call for call in self._calls if not call.settled), None)
+        return call if call is not None and _may_be_alone(call) else None
+
+    def alone(self, call: Pending, wall_ms: int) -> Delivery:
+        """Return the delivery of a call that ``suspect`` returned, and note that it is on its way."""
+        return self._deliver(call, 0, wall_ms)
 
     def front(self) -> list[Pending]:
         """Return the settled calls whose outcomes can be committed now: those with no unsettled call before them."""
@@ -157,7 +177,8 @@ class Channel:
         call.on_its_way = True
         call.deliveries += 1
         head, void = self._calls[0].number, call.void is not None
-        return Delivery(self.sender, call.number, prev, head, call.deliveries, void, call.id, wall_ms)
+        number, alone = call.number, call.suspected and not void
+        return Delivery(self.sender, number, prev, head, call.deliveries, void, call.id, wall_ms, alone, call.lost_with)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -215,6 +236,16 @@ class Channel:
             call.refusals += 1
         return call
 
+    def was_lost(self, delivery: Delivery, lost_with: str, next_ms: int) -> Pending | None:
+        """Note that a delivery was lost with the process ``lost_with``, and with it those behind it.
+
+        Returns what ``refused`` does.
+        """
+        for later in islice(self._calls, WINDOW):
+            if later.on_its_way:
+                later.lost_with = lost_with
+        return self.refused(delivery, next_ms)
+
     def retry(self, number: int) -> bool:
         """Deliver a call now that is held, or waits for its next attempt. Return False if it is not waiting."""
         call = self.find(number)
@@ -267,3 +298,8 @@ class Channel:
         call.void = reason
         call.held = False
         call.not_before_ms = 0
+
+
+def _may_be_alone(call: Pending) -> bool:
+    """True if a call waits to be delivered alone. A void call runs no code, so it need not be alone."""
+    return call.suspected and call.void is None and not call.on_its_way and not call.held

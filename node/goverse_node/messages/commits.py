@@ -18,6 +18,7 @@ from goverse.ports.entropy import Entropy
 from goverse.ports.link import Link
 from goverse_node.messages.marking import Marking
 from goverse_node.options import NodeOptions
+from goverse_node.runtime.alone import Alone
 from goverse_node.runtime.group_commit import PendingCommit
 from goverse_node.runtime.lease_check import CommitHost
 
@@ -31,8 +32,10 @@ class MessagesHost(CommitHost, Protocol):
         calls: the link to other objects; in a cluster the router.
         entropy: the source of the waits between attempts.
         options: the options of the node.
+        alone: the place for the one suspect that may run.
     """
 
+    alone: Alone
     calls: Link
     entropy: Entropy
     options: NodeOptions

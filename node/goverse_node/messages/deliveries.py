@@ -51,12 +51,24 @@ class Deliveries:
         repeated: the number of deliveries of calls that had been delivered before, since the start.
     """
 
-    def __init__(self, host: MessagesHost, outboxes: Outboxes, alarm: Alarm, answered: Answered) -> None:
-        """``answered`` receives the answer to each delivery whose pair is still served."""
+    def __init__(
+        self,
+        host: MessagesHost,
+        outboxes: Outboxes,
+        alarm: Alarm,
+        answered: Answered,
+        suspected: Callable[[Pair, int], None],
+    ) -> None:
+        """Take the receivers of events.
+
+        ``answered`` receives the answer to each delivery whose pair is still served, and ``suspected`` a pair with a
+        suspect when it is served, with the time.
+        """
         self._host = host
         self._outboxes = outboxes
         self._alarm = alarm
         self._answered = answered
+        self._suspected = suspected
         self._budget = max(1, host.options.inflight_calls_max // 4)
         self._queue: deque[Pair] = deque()
         self._receivers: Receivers[Pair] = Receivers()
@@ -108,15 +120,18 @@ class Deliveries:
                 self._start(pair, delivery)
         if len(found) < room:
             self._wake(self._receivers.take(receiver))
+        if pair.suspected:
+            self._suspected(pair, now_ms)
         next_ms = pair.channel.next_ms()
         if next_ms is not None:
             if next_ms <= now_ms:
                 self.serve(pair)
             else:
-                self._serve_at(pair, next_ms)
+                self.serve_at(pair, next_ms)
         return len(found)
 
-    def _serve_at(self, pair: Pair, at_ms: int) -> None:
+    def serve_at(self, pair: Pair, at_ms: int) -> None:
+        """Deliver what a pair has to deliver at a time."""
         if pair.wakes_ms is None or at_ms < pair.wakes_ms:
             pair.wakes_ms = at_ms
             self._alarm.set(at_ms, partial(self._woken, pair, at_ms))
@@ -135,6 +150,13 @@ class Deliveries:
             self.serve(pair)
 
     # --- one delivery -------------------------------------------------------------------------------------------------
+
+    def start_alone(self, pair: Pair, delivery: Delivery) -> None:
+        """Start the delivery of a suspect."""
+        if not self._stopped:
+            self._receivers.started(pair.receiver, 1)
+            self.on_their_way += 1
+            self._start(pair, delivery)
 
     def _start(self, pair: Pair, delivery: Delivery) -> None:
         host = self._host

@@ -12,6 +12,7 @@ begins to serve it (``open``). So it knows all pending calls, and nothing is pol
 | ``endings`` | the commit of an outcome |
 | ``marking`` | marks on calls that are sent again |
 | ``loading`` | the outboxes of a shard, from the store |
+| ``quarantine`` | calls that may have ended a node |
 | ``alarm`` | one timer for everything that waits |
 
 A delayed call is in no channel, because calls behind it would have to wait for it. When it is due, a record of its
@@ -29,19 +30,20 @@ from goverse.errors import GoverseError, Overloaded, Unavailable
 from goverse.model.effects import Effects, Mark, PendingCall
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
-from goverse.model.receipts import SENDS_MAX, Delivery, number_of
+from goverse.model.receipts import LOST_WITH, SENDS_MAX, Delivery, number_of
 from goverse.model.records import CommitRecord
 from goverse.ports.outbox import Outbox
 from goverse_node.messages.alarm import Alarm
 from goverse_node.messages.answers import Answer, meaning_of, state_of, void_outcome
 from goverse_node.messages.backoff import Backoff
-from goverse_node.messages.channel import Void
+from goverse_node.messages.channel import Pending, Void
 from goverse_node.messages.commits import Commits, MessagesHost
 from goverse_node.messages.deliveries import Deliveries
 from goverse_node.messages.endings import RETRY, Endings
 from goverse_node.messages.loading import Loading
 from goverse_node.messages.marking import Marking
 from goverse_node.messages.outboxes import Entry, Outboxes, Pair, Shard
+from goverse_node.messages.quarantine import Quarantine
 from goverse_node.runtime.group_commit import LateMark, PendingCommit
 
 _EARLY: Final = Backoff(10, 1_000)
@@ -87,6 +89,7 @@ class Dispatcher:
         outboxes: the pending calls.
         deliveries: the deliveries that are on their way.
         commits: makes records about the calls of a sender.
+        quarantine: the calls that may have ended a node.
         counts: totals for metrics.
     """
 
@@ -99,18 +102,25 @@ class Dispatcher:
         self.alarm = Alarm(host.clock)
         self._marking = Marking(self.outboxes, self._join_if_due)
         self.commits = Commits(host, self.committed, self._marking)
-        self._endings = Endings(host, self.outboxes, self.alarm, self.commits)
-        self.deliveries = Deliveries(host, self.outboxes, self.alarm, self._answered)
+        self.quarantine = Quarantine(host, self.outboxes, self.alarm, self.commits)
+        self._endings = Endings(host, self.outboxes, self.alarm, self.commits, self.quarantine)
+        self.deliveries = Deliveries(host, self.outboxes, self.alarm, self._answered, self.quarantine.ready)
+        self.quarantine.deliveries = self.deliveries
         self._loading = Loading(outbox, host.entropy, found=self._add, loaded=self._loaded)
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    def open(self, shards: Collection[int]) -> None:
-        """Read the outboxes of ``shards``, which the node has begun to serve, and deliver their calls."""
+    def open(self, shards: Collection[int], interrupted: Collection[int] = ()) -> None:
+        """Read the outboxes of ``shards``, which the node has begun to serve, and deliver their calls.
+
+        The last process that served those in ``interrupted`` may have ended without releasing them.
+        """
         opened: dict[int, Shard] = {}
         self.close(shards)
         for shard in shards:
-            opened[shard] = self.outboxes.shards[shard] = Shard(self._host.shard_access.epoch(shard))
+            opened[shard] = self.outboxes.shards[shard] = Shard(
+                self._host.shard_access.epoch(shard), interrupted=shard in interrupted
+            )
         self._loading.start(opened, self.outboxes.shards)
 
     async def loaded(self) -> None:
@@ -123,6 +133,7 @@ class Dispatcher:
             self.outboxes.close(shard)
         if self.follower is not None:
             self.follower.closed(shards)
+        self.quarantine.closed()
 
     def stop_delivering(self) -> None:
         """Start no further delivery, and commit the removals that wait for others."""
@@ -221,6 +232,7 @@ class Dispatcher:
             if self.follower is not None:
                 self.follower.ended(entry)
         self.outboxes.remove(entry)
+        self.quarantine.removed(entry)
         self.deliveries.serve(entry.pair)
 
     def _add(self, found: PendingCall) -> None:
@@ -230,8 +242,11 @@ class Dispatcher:
         expires_ms = alarm.running_ms(call.expires_ms) if call.expires_ms else _NEVER_MS
         due_ms = max(1, alarm.running_ms(call.due_ms)) if call.due_ms else 0
         entry = self.outboxes.add(found, expires_ms=expires_ms, due_ms=due_ms)
-        if not self.outboxes.shards[found.shard].loading:
+        shard = self.outboxes.shards[found.shard]
+        if not shard.loading:
             self._begin(entry)
+        elif shard.interrupted or found.attempts:
+            self.quarantine.read(entry, interrupted=shard.interrupted)
 
     def _begin(self, entry: Entry) -> None:
         """Begin to deliver a call, or to wait until it is due."""
@@ -247,7 +262,9 @@ class Dispatcher:
         if entry is None or not mark.void:
             return
         reason = Void(mark.void)
-        if entry.pair.delayed:
+        if reason is Void.CRASHED:
+            self.quarantine.sentence(entry)
+        elif entry.pair.delayed:
             self._end_delayed(entry, reason)
         elif entry.pair.channel.give_up(mark.number, reason):
             self.deliveries.serve(entry.pair)
@@ -306,9 +323,11 @@ class Dispatcher:
 
     def _answered(self, pair: Pair, delivery: Delivery, reply: Reply) -> None:
         meaning = meaning_of(reply)
+        entry = self.outboxes.entries.get(delivery.number)
+        if delivery.alone and entry is not None and self.quarantine.answered(entry, delivery, reply, meaning):
+            return
         if meaning is Answer.SETTLED:
             self.counts.duplicates += reply.replayed
-            entry = self.outboxes.entries.get(delivery.number)
             if entry is not None and pair.channel.settle(delivery.number) is not None:
                 self._settled(entry, reply)
         else:
@@ -328,7 +347,9 @@ class Dispatcher:
         if entry is None:
             return
         channel, now_ms = pair.channel, self.alarm.now_ms()
-        if meaning is Answer.REJECTED:
+        if meaning in (Answer.LOST, Answer.ENDED):
+            noted = self._lost(entry, delivery, reply)
+        elif meaning is Answer.REJECTED:
             noted = channel.rejected(delivery)
         elif meaning is Answer.FAILED:
             self.counts.attempts_failed += 1
@@ -341,6 +362,17 @@ class Dispatcher:
             noted = channel.refused(delivery, now_ms + backoff.wait_ms(entry.place.refusals + 1, self._host.entropy))
         if noted is not None and (noted.void is None or entry.problem is None):
             entry.problem = reply.problem
+
+    def _lost(self, entry: Entry, delivery: Delivery, reply: Reply) -> Pending | None:
+        """Take note that the receiver's process was lost: its connection broke, or it has ended since."""
+        channel, place, now_ms = entry.pair.channel, entry.place, self.alarm.now_ms()
+        assert reply.problem is not None, "a lost delivery has a problem"
+        if delivery.lost_with and meaning_of(reply) is Answer.ENDED:
+            place.lost_with = ""
+            self.quarantine.suspect(entry)
+            return channel.refused(delivery, now_ms)
+        lost_with = str(reply.problem.extra.get(LOST_WITH, ""))
+        return channel.was_lost(delivery, lost_with, now_ms + RETRY.wait_ms(place.refusals + 1, self._host.entropy))
 
 
 _VOID: Final = void_outcome("dead", None)

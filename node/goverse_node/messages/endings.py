@@ -30,8 +30,10 @@ from goverse.model.replies import encode_reply
 from goverse_node.messages.alarm import Alarm
 from goverse_node.messages.answers import Answer, meaning_of
 from goverse_node.messages.backoff import Backoff
+from goverse_node.messages.channel import Void
 from goverse_node.messages.commits import Commits, MessagesHost
 from goverse_node.messages.outboxes import Entry, Outboxes, Pair
+from goverse_node.messages.quarantine import Quarantine, crashed
 
 REMOVAL_WAIT_MS: Final = 20
 """The time for which a removal waits for others. The window of a pair that fills up does not wait."""
@@ -45,8 +47,11 @@ RETRY: Final = Backoff(100, 5_000)
 class Endings:
     """Commits the outcomes of calls."""
 
-    def __init__(self, host: MessagesHost, outboxes: Outboxes, alarm: Alarm, commits: Commits) -> None:
+    def __init__(
+        self, host: MessagesHost, outboxes: Outboxes, alarm: Alarm, commits: Commits, quarantine: Quarantine
+    ) -> None:
         """Nothing waits yet."""
+        self._quarantine = quarantine
         self._host = host
         self._outboxes = outboxes
         self._alarm = alarm
@@ -147,6 +152,12 @@ class Endings:
         if pair.closed:
             return
         assert entry.state is not None, "the outcome is known"
+        if entry.place.void is Void.CRASHED and entry.state in ("success", "failed"):
+            self._give_up_then(entry, crashed(entry))  # the call itself took effect, so ``then`` ended the nodes
+            return
+        if not self._quarantine.may_conclude(entry):
+            self._alarm.set(self._alarm.now_ms() + REMOVAL_WAIT_MS, partial(self._conclude, entry))
+            return
         call, host = entry.call, self._host
         kept = self._finished(entry)
         request = Request(
@@ -180,6 +191,7 @@ class Endings:
             wait_ms = RETRY.wait_ms(entry.refusals, self._host.entropy)
         else:
             entry.trials += 1
+            self._quarantine.concluded(entry)
             if entry.trials >= entry.call.attempts_max:
                 self._give_up_then(entry, problem)
                 return

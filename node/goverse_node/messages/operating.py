@@ -129,7 +129,7 @@ class Operating:
         for entry in entries:
             if entry.place.settled or entry.place.void is not None:
                 continue
-            mark = Mark(entry.number, entry.place.attempts, reason.value)
+            mark = Mark(entry.number, entry.crashes, reason.value)
             await self._commit(entry.pair.sender, entry.pair.shard, Effects(marks=(mark,)))
             marked += 1
         return marked

@@ -34,6 +34,7 @@ class Pair:
         waiting: True while it waits for room at its receiver.
         wakes_ms: the earliest time at which it will be served without a further event, or None.
         ending: True while a commit about its first calls is in progress, or waits to be repeated.
+        suspected: True once one of its calls was suspected of having ended a node.
     """
 
     sender: ObjectKey
@@ -46,6 +47,7 @@ class Pair:
     waiting: bool = False
     wakes_ms: int | None = None
     ending: bool = False
+    suspected: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +67,8 @@ class Entry:
         marks: queued records with a mark on it.
         again: the queued record that removes it and sends it again, or None.
         former: the number that it had before it was sent again, or 0.
+        crashes: the attempts of its latest mark (``goverse_node.messages.quarantine``).
+        on_trial: True while it runs alone, or did when its delivery was lost.
     """
 
     call: SentCall
@@ -80,13 +84,15 @@ class Entry:
     marks: int = 0
     again: PendingCommit | None = None
     former: int = 0
+    crashes: int = 0
+    on_trial: bool = False
 
     @property
     def pending(self) -> PendingCall:
         """The call as it is in the outbox."""
         void = "" if self.place.void is None else self.place.void.value
         pair = self.pair
-        return PendingCall(self.number, pair.sender, pair.shard, self.call, self.place.attempts, void)
+        return PendingCall(self.number, pair.sender, pair.shard, self.call, self.crashes, void)
 
 
 @dataclass(slots=True, eq=False)
@@ -96,12 +102,14 @@ class Shard:
     Attributes:
         epoch: the epoch under which the node serves the shard.
         loading: True until they have been read.
+        interrupted: True unless the last process that served the shard is known to have released it.
         late: durable records of its objects that wait until then, with their positions.
         entries: its pending calls, by number.
     """
 
     epoch: int | None = 0
     loading: bool = True
+    interrupted: bool = False
     late: deque[tuple[CommitRecord, int]] = field(default_factory=deque[tuple[CommitRecord, int]])
     entries: dict[int, Entry] = field(default_factory=dict[int, Entry])
 
@@ -162,7 +170,7 @@ class Outboxes:
         place.void = Void(found.void) if found.void else None
         pair = self._pair(sender, call.receiver, shard, delayed=bool(due_ms))
         pair.channel.append(place)
-        entry = Entry(call, number, pair, place, due_ms)
+        entry = Entry(call, number, pair, place, due_ms, crashes=found.attempts)
         self.entries[number] = entry
         self.shards[shard].entries[number] = entry
         self._by_sender.setdefault(sender, {})[number] = entry

@@ -26,6 +26,7 @@ from goverse.ports.coordinator import Coordinator
 from goverse.routing.cluster_watch import ClusterWatch
 from goverse.routing.lease_keeper import LeaseKeeper
 from goverse_node.evacuation import Evacuation
+from goverse_node.ownership.abandoned import Abandoned
 from goverse_node.ownership.actions import Action, Check, Claim, Close, Drop, Publish, Register
 from goverse_node.ownership.etcd_requests import EtcdRequests
 from goverse_node.ownership.leader import Leader, LeaderLimits
@@ -42,8 +43,11 @@ logger = logging.getLogger("goverse.node.ownership")
 class Deliverer(Protocol):
     """Delivers the reliable calls of open shards (``goverse_node.messages.dispatcher``)."""
 
-    def open(self, shards: Collection[int], /) -> None:
-        """Read the outboxes of ``shards`` and deliver their calls."""
+    def open(self, shards: Collection[int], interrupted: Collection[int], /) -> None:
+        """Read the outboxes of ``shards`` and deliver their calls.
+
+        The last owner of those in ``interrupted`` may have ended without giving them away.
+        """
         ...
 
     def close(self, shards: Collection[int], /) -> None:
@@ -100,6 +104,7 @@ class Keeper:
         self._loop_task: asyncio.Task[None] | None = None
         self._evacuation: Evacuation | None = None
         self._deliverer: Deliverer | None = None
+        self._abandoned = Abandoned(member.incarnation)
         self.ownership = Ownership(member, watch.view, self._leases.lease, limits=limits)
         leads_by = replace(leader_limits or LeaderLimits(), history_pause_s=lease_ttl_s)
         self.leader = Leader(watch.view, table, limits=leads_by)
@@ -242,6 +247,7 @@ class Keeper:
 
     def _follow(self, view: ClusterView) -> None:
         self._leases.follow(view)
+        self._abandoned.follow(view)
         leader = view.leader
         self._election.seen(None if leader is None else leader.value, 0 if leader is None else leader.create_revision)
         self._wake()
@@ -322,7 +328,7 @@ class Keeper:
             if self._evacuation is not None:
                 self._evacuation.drop(action.shards)
         elif self._deliverer is not None:
-            self._deliverer.open(action.shards)
+            self._deliverer.open(action.shards, self._abandoned.take(action.shards))
 
     def _stop_delivering(self, shards: Collection[int]) -> None:
         if self._deliverer is not None:

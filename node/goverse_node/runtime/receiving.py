@@ -27,6 +27,7 @@ from goverse.model.receipts import Delivery, Receipt, Verdict
 from goverse.model.replies import decode_reply
 from goverse.ports.clock import Clock
 from goverse.ports.store import Store
+from goverse_node.runtime.alone import Alone
 from goverse_node.runtime.call import Call
 from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.group_commit import Owner
@@ -40,12 +41,21 @@ Deliver = Callable[[Call], None]
 
 
 class ReceivingHost(Protocol):
-    """The part of a host that finds receipts and watches the deadlines of waiting calls."""
+    """The part of a host that finds receipts and watches the deadlines of waiting calls.
 
+    Attributes:
+        alone: the place for the one suspect that may run.
+    """
+
+    alone: Alone
     clock: Clock
     deadlines: Deadlines
     stats: NodeStats
     store: Store
+
+    def now(self) -> float:
+        """Return the time of the loop's clock."""
+        ...
 
 
 class Receiver(Owner, Protocol):
@@ -152,7 +162,12 @@ def receive(receiver: Receiver, call: Call, delivery: Delivery, *, active: bool)
     if pair is None:
         return True
     is_repeated = pair.receipt.judge(delivery) is Verdict.DUPLICATE
-    return is_repeated and active and answer_delivery(receiver, call)
+    if is_repeated and active and answer_delivery(receiver, call):
+        return True
+    refusal = receiver.host.alone.refusal(call, delivery, receiver.host.now()) if delivery.alone else None
+    if refusal is not None:
+        call.refuse(refusal)
+    return refusal is not None
 
 
 def answer_delivery(receiver: Receiver, call: Call) -> bool:

@@ -30,6 +30,9 @@ WINDOW: Final = 16
 SENDS_MAX: Final = 10_000
 """Calls that one turn may send, and that one object may have pending."""
 
+LOST_WITH: Final = "lost_with"
+"""The member of the problem of a lost delivery, from the sender's router: the process that it was lost with."""
+
 _PART_BITS: Final = 14
 
 PARTS: Final = 1 << _PART_BITS
@@ -69,6 +72,10 @@ class Delivery:
         void: settle the call without running it: it has expired, or was cancelled, skipped or given up.
         id: the id of the call.
         sent_ms: the time of this delivery, in milliseconds since the epoch by the wall clock of the sender's node.
+        alone: the call is suspected of ending the nodes that run it. The receiver's node runs one such delivery at a
+            time, and asks the sender to repeat it as soon as it can run (``goverse_node.runtime.alone``).
+        lost_with: the process that an earlier delivery was lost with, as its router named it, or empty. It does not
+            travel: if that process has ended, the sender's router answers instead of delivering the call again.
     """
 
     sender: ObjectKey
@@ -79,6 +86,8 @@ class Delivery:
     void: bool = False
     id: str = ""
     sent_ms: int = 0
+    alone: bool = False
+    lost_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)

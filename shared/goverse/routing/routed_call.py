@@ -35,6 +35,10 @@ class Retries(Protocol):
         """Record a send without a result and decide on the next step."""
         ...
 
+    def lost(self, call: RoutedCall, problem: Problem, /) -> Problem:
+        """Return the problem of a delivery that was lost, with the process that it was lost with."""
+        ...
+
     def is_elsewhere(self, route: Route | None, /) -> bool:
         """True if the route leads to another process."""
         ...
@@ -52,9 +56,10 @@ class RoutedCall:
         shard: the shard of the object.
         route: the route of the last send.
         retry_state: its sends so far; None during the first attempt.
+        lost_with: the processes that it was lost with, or None.
     """
 
-    __slots__ = ("_retries", "_waiter", "began_at", "request", "retry_state", "route", "shard")
+    __slots__ = ("_retries", "_waiter", "began_at", "lost_with", "request", "retry_state", "route", "shard")
 
     def __init__(self, retries: Retries, request: Request, shard: int, waiter: Waiter, now: float) -> None:
         """Start with a request that was not sent yet; ``waiter`` gets the final reply."""
@@ -62,6 +67,7 @@ class RoutedCall:
         self.shard = shard
         self.began_at = now
         self.retry_state: RetryState | None = None
+        self.lost_with: list[str] | None = None
         self.route: Route | None = None
         self._retries = retries
         self._waiter = waiter
@@ -89,7 +95,10 @@ class RoutedCall:
         if self.done():
             return
         miss = miss_of(problem)
-        if miss is not None and not (miss is Miss.LOST and self.request.delivery is not None):
+        if miss is Miss.LOST and self.request.delivery is not None:
+            self._waiter.set_result(replace(reply, problem=self._retries.lost(self, problem)))
+            return
+        if miss is not None:
             self._retries.missed(self, miss)
             return
         if problem.executed is Executed.NO and self.request.attempt:

@@ -11,6 +11,10 @@ keys from it. A request about reliable calls (``CALLS``) needs none, because it 
 The delivery of a reliable call has no key, because its receiver recognises repetitions by their numbers. Its sender
 repeats it, in order with the other calls of its pair. So the router sends a delivery again only if it was provably not
 executed, and answers ``unavailable`` otherwise.
+
+A call can end the process that runs it. A plain call that lost two processes is answered with ``suspected_crash``
+instead of being sent to a third one, and a delivery that was lost with a process that has ended is not made: its sender
+decides (``goverse.routing.processes``).
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
@@ -29,9 +34,11 @@ from goverse.errors import Executed, GoverseError, Overloaded, Unavailable, know
 from goverse.limits import PARKED_CALLS_MAX
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ROUTER_KEY_PREFIX
+from goverse.model.receipts import LOST_WITH
 from goverse.model.records import ObjectSummary
 from goverse.ports.link import Carrier, Link, Readiness, Waiter
 from goverse.routing.links import Connect, Links, list_at_any, readiness_of
+from goverse.routing.processes import Processes, ended_with
 from goverse.routing.routed_call import RoutedCall, retry_state_of
 from goverse.routing.stats import RouterStats
 
@@ -75,6 +82,7 @@ class Router:
         self.stats = RouterStats()
         self.links = Links(connect, self._recovered)
         self._unreachable = self.links.unreachable
+        self._processes = Processes()
         self.own = own
         self._view: ClusterView | None = None
         self._key_prefix = f"{ROUTER_KEY_PREFIX}{incarnation}-"  # as ``model.keys.router_key``; parsed again there
@@ -95,6 +103,7 @@ class Router:
         own = self.own[0] if self.own is not None else None
         if (view.reloads, view.members_revision) != self._members_at:
             self._members_at = view.reloads, view.members_revision
+            self._processes.follow(view.nodes)
             self._names = {member.address: node for node, member in view.nodes.items() if node != own}
             self._present = set(self._names)
             self.links.connect(self._present)
@@ -144,8 +153,8 @@ class Router:
             request.idempotency_key = f"{self._key_prefix}{next(self._numbers):x}"
             request.fresh_key = True
         call = RoutedCall(self, request, shard, waiter, asyncio.get_running_loop().time())
-        route = self.table.routes[shard]
-        if route is None or route.address in self._unreachable:
+        route, delivery = self.table.routes[shard], request.delivery
+        if route is None or route.address in self._unreachable or (delivery is not None and delivery.lost_with):
             self._take_next_step(call)
         else:
             self._send(call, route)
@@ -192,10 +201,26 @@ class Router:
         if call.retry_state is None:
             call.retry_state = retry_state_of(call, route or call.route)
         call.retry_state.missed(miss, now)
+        if miss is Miss.LOST and call.route is not None:
+            call.lost_with = [*(call.lost_with or ()), self._processes.at(call.route.node)]
         if self._closed:
             self._fail(call, known(Unavailable("the process is shutting down"), Executed.UNKNOWN))
         else:
             self._take_next_step(call)
+
+    def lost(self, call: RoutedCall, problem: Problem) -> Problem:
+        """Return the problem of a delivery that was lost, with the process that it was lost with."""
+        self.stats.misses[Miss.LOST] += 1
+        if call.route is None:
+            return problem
+        return replace(problem, extra={LOST_WITH: self._processes.at(call.route.node)})
+
+    def _crash_of(self, call: RoutedCall) -> GoverseError | None:
+        """Return the error of a call that may have ended the processes that had it, or None if it may be sent."""
+        delivery = call.request.delivery
+        if delivery is not None and delivery.lost_with:
+            return ended_with(delivery.lost_with) if self._processes.has_ended(delivery.lost_with) else None
+        return self._processes.refusal(call.lost_with) if call.lost_with else None
 
     def _take_next_step(self, call: RoutedCall) -> None:
         now = asyncio.get_running_loop().time()
@@ -207,7 +232,9 @@ class Router:
             self._park(call, call.request.deadline)
             return
         step = call.retry_state.next(route, now)
-        if isinstance(step, Send):
+        if isinstance(step, Send) and (crash := self._crash_of(call)) is not None:
+            self._fail(call, crash)
+        elif isinstance(step, Send):
             call.request.attempt = step.attempt
             call.request.fresh_key = call.request.fresh_key and not step.attempt
             self.stats.forwards += call.route is not None and call.route.node != step.route.node

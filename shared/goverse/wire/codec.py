@@ -164,6 +164,7 @@ def _write_delivery(delivery: Delivery, message: messages.Delivery, *, takes_del
     message.void = delivery.void
     message.id = delivery.id
     message.sent_ms = delivery.sent_ms
+    message.alone = delivery.alone
 
 
 def _of_an_earlier_release(then: str) -> Unavailable:
@@ -307,7 +308,7 @@ class RequestReader:
         if len(sent.id.encode()) > CALL_ID_BYTES_MAX:
             raise _unfit(f"the id of the reliable call has more than {CALL_ID_BYTES_MAX} bytes")
         sender = self._key(sent.sender.namespace, sent.sender.type, sent.sender.id)
-        return Delivery(sender, number, prev, head, sent.attempt, sent.void, sent.id, sent.sent_ms)
+        return Delivery(sender, number, prev, head, sent.attempt, sent.void, sent.id, sent.sent_ms, sent.alone)
 
     def _chain(self, chain: Sequence[messages.Key]) -> tuple[ObjectKey, ...]:
         if len(chain) > CHAIN_LENGTH_MAX:

@@ -27,6 +27,8 @@ from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome, Conflict
 from goverse_node.messages.dispatcher import Dispatcher
 from goverse_node.options import NodeOptions
+from goverse_node.runtime.alone import Alone
+from goverse_node.runtime.call import Call
 from goverse_node.runtime.group_commit import CommitPipeline, PendingCommit
 from goverse_node.runtime.stats import NodeStats
 from goverse_node.shard_access import ShardAccess
@@ -228,6 +230,7 @@ class TownHost:
         self.shards = TownShards(town.store.epoch)
         self.shard_access: ShardAccess = self.shards
         self.calls: Any = self
+        self.alone = Alone()
         store: Any = town.store
         self.pipeline = CommitPipeline(store, NodeStats(), batch_max_bytes=1 << 20)
         self.pipeline.start()
@@ -269,7 +272,12 @@ class TownHost:
                 assert stale, "the sender still needs this outcome"
                 return replace(refusal("call_forgotten"), settled=True)
             return replace(decode_reply(kept, 0), settled=True) if kept else replace(refusal("call_void"), settled=True)
+        place = Call(request, asyncio.get_running_loop().create_future(), NodeStats())
+        asks = self.alone.refusal(place, delivery, self.now()) if delivery.alone else None
+        if asks is not None:
+            return Reply(problem=Problem.of(asks))
         reply = refusal("call_void") if delivery.void else town.behaviour(request)
+        place.answered = True
         if reply is None:
             await asyncio.sleep(1e6)
             raise AssertionError
@@ -348,19 +356,25 @@ class Town:
     def dispatcher(self) -> Dispatcher:
         return self.host.dispatcher
 
-    def open(self) -> None:
-        self.dispatcher.open(range(SHARDS))
+    def open(self, *, crashed: bool = False) -> None:
+        self.dispatcher.open(range(SHARDS), range(SHARDS) if crashed else ())
 
     async def opened(self) -> Town:
         self.open()
         await self.until(lambda: not any(shard.loading for shard in self.dispatcher.outboxes.shards.values()))
         return self
 
-    def restart(self) -> None:
-        """Kill the node and start another one. The old one is fenced, and works on until it notices."""
+    def restart(self, *, crashed: bool = False, sign: bool = True) -> None:
+        """Kill the node and start another one. The old one is fenced, and works on until it notices.
+
+        With ``crashed`` the old one stops at once. The new one knows that it had no orderly end if there is a ``sign``.
+        """
+        if crashed:
+            self.dispatcher.stop()
+            self.dispatcher.close(range(SHARDS))
         self._earlier.append(self.host)
         self.host = TownHost(self, self.options)
-        self.open()
+        self.open(crashed=crashed and sign)
 
     async def send(self, sender: ObjectKey, *calls: SentCall) -> None:
         error = await self.host.commit(sender, Effects(sends=calls))

@@ -67,6 +67,10 @@ class NoRetries:
     def missed(self, call: RoutedCall, miss: Miss, /) -> None:
         raise AssertionError(f"{call} was not to be sent again after {miss}")
 
+    def lost(self, _call: RoutedCall, problem: Problem, /) -> Problem:
+        problem.extra = {"lost_with": "a1"}
+        return problem
+
     def is_elsewhere(self, _route: object, /) -> bool:
         return True
 
@@ -111,6 +115,7 @@ async def test_a_delivery_is_sent_again_only_if_it_provably_did_not_run(
         problem = answer.result().problem
         assert problem is not None
         assert (problem.code, problem.executed) == (error.code, UNKNOWN)
+        assert problem.extra == ({"lost_with": "a1"} if miss_of(problem) is Miss.LOST else {})
 
 
 @pytest.mark.requirement("DUR-3", "CLU-11")

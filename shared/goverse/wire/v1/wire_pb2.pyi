@@ -334,6 +334,7 @@ class Delivery(_message.Message):
     VOID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     SENT_MS_FIELD_NUMBER: _builtins.int
+    ALONE_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     part: _builtins.int
     prev_seq: _builtins.int
@@ -348,6 +349,8 @@ class Delivery(_message.Message):
     id: _builtins.str
     sent_ms: _builtins.int
     """The time of this delivery by the sender's node, in milliseconds since the epoch."""
+    alone: _builtins.bool
+    """The call may have ended a node. The receiver's node runs one such delivery at a time."""
     @_builtins.property
     def sender(self) -> Global___Key: ...
     def __init__(
@@ -364,10 +367,11 @@ class Delivery(_message.Message):
         void: _builtins.bool = ...,
         id: _builtins.str = ...,
         sent_ms: _builtins.int = ...,
+        alone: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "head_part", b"head_part", "head_seq", b"head_seq", "id", b"id", "part", b"part", "prev_part", b"prev_part", "prev_seq", b"prev_seq", "sender", b"sender", "sent_ms", b"sent_ms", "seq", b"seq", "void", b"void"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alone", b"alone", "attempt", b"attempt", "head_part", b"head_part", "head_seq", b"head_seq", "id", b"id", "part", b"part", "prev_part", b"prev_part", "prev_seq", b"prev_seq", "sender", b"sender", "sent_ms", b"sent_ms", "seq", b"seq", "void", b"void"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
