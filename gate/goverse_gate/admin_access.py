@@ -67,8 +67,8 @@ def _make(path: Path) -> None:
         beside.unlink()
 
 
-def check_administrator(request: Request, options: GateOptions) -> None:
-    """Check that ``request`` may use ``/admin``.
+def check_administrator(request: Request, options: GateOptions, what: str = "/admin") -> None:
+    """Check that ``request`` may use ``what``.
 
     Raises:
         AccessDenied: the request comes from another machine, a proxy or a web page, or has no valid token.
@@ -76,11 +76,11 @@ def check_administrator(request: Request, options: GateOptions) -> None:
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
         raise AccessDenied(
-            "web pages of other origins cannot use /admin; call it from a program on this machine", rule="admin"
+            f"web pages of other origins cannot use {what}; call it from a program on this machine", rule="admin"
         )
     if not options.allow_remote_admin and not _is_local(request):
         raise AccessDenied(
-            "/admin accepts only direct connections from this machine; to allow other machines and proxies, set "
+            f"{what} accepts only direct connections from this machine; to allow other machines and proxies, set "
             f"{REMOTE_SETTING} to true",
             rule="admin",
             setting=REMOTE_SETTING,
@@ -97,7 +97,7 @@ def check_administrator(request: Request, options: GateOptions) -> None:
     scheme, _, token = (given or "").partition(" ")
     if scheme.lower() != "bearer" or not compare_digest(token.strip().encode(), options.admin_token.encode()):
         raise AccessDenied(
-            "/admin requires the header Authorization: Bearer with the admin token; the token is in the file that "
+            f"{what} requires the header Authorization: Bearer with the admin token; the token is in the file that "
             f"{TOKEN_SETTING} names, or in {TOKEN_FILE} in the data directory",
             rule="admin",
             setting=TOKEN_SETTING,

@@ -1,8 +1,9 @@
 """The gate's ASGI application.
 
 ``GateApp`` is a FastAPI application whose entry point checks the path first. ``/objects`` goes to ``Objects``, a plain
-ASGI application, so that calls pass no middleware. All other paths (docs, health, metrics, administration) go through
-``PageGateway``, which applies the same guard, to FastAPI.
+ASGI application, so that calls pass no middleware. ``/calls`` and ``/dead-letters`` go to ``Calls`` in the same way.
+All other paths (docs, health, metrics, administration) go through ``PageGateway``, which applies the same guard, to
+FastAPI.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from goverse.ports.link import Carrier
 from goverse.telemetry.exposition import expose
 from goverse_gate.admin import ConfigView, admin_routes
 from goverse_gate.bodies import Bodies
+from goverse_gate.calls import CALL_PATHS, CALL_PREFIXES, Calls
 from goverse_gate.exchange import Receive, Scope, Send
 from goverse_gate.guard import Guard
 from goverse_gate.health import health_routes
@@ -45,11 +47,13 @@ class GateApp(FastAPI):
 
     Attributes:
         objects: serves ``/objects``.
+        calls: serves ``/calls`` and ``/dead-letters``.
         page_gateway: serves all other paths.
         catalog: the object types that the gate serves.
     """
 
     objects: Objects
+    calls: Calls
     page_gateway: PageGateway
     catalog: Catalog
 
@@ -73,6 +77,8 @@ class GateApp(FastAPI):
             return super().__call__(scope, receive, send)
         if scope["raw_path"].startswith(OBJECT_PREFIXES):
             return self.objects(scope, receive, send)
+        if scope["raw_path"].startswith(CALL_PREFIXES) or scope["raw_path"] in CALL_PATHS:
+            return self.calls(scope, receive, send)
         return self.page_gateway(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
@@ -97,8 +103,12 @@ class GateApp(FastAPI):
         self.objects.set_catalog(catalog)
 
     def drain(self) -> None:
-        """Report not ready, and close each connection after its next response. Requests in progress continue."""
+        """Report not ready, and close each connection after its next response. Requests in progress continue.
+
+        Waits for the ends of calls are answered early.
+        """
         self.objects.draining = True
+        self.objects.call_requests.drain()
 
 
 def create_app(
@@ -165,6 +175,7 @@ def _add_entry_points(
         request_ids=request_ids,
         object_ids=object_ids,
     )
+    app.calls = Calls(app.objects, options, bodies, metrics)
     app.page_gateway = PageGateway(
         app,
         app.objects,

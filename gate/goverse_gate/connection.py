@@ -206,6 +206,12 @@ class FastPathProtocol(HttpToolsProtocol):
             if call.body:
                 super().on_body(call.body)
 
+    def hand_over(self) -> None:
+        """Move a call whose body is complete to ASGI."""
+        self._fast_call_begun = False
+        self.leave_fast_path()
+        super().on_message_complete()
+
     def leave_fast_path_if_long(self) -> None:
         """Move the call to ASGI if its Content-Length is too long for the fast path."""
         for name, value in self.headers:

@@ -6,7 +6,8 @@ of a call. A connection therefore offers each request to the fast path first. Th
 progress. It sends the call from the parser's callback and writes the response when the link delivers the reply.
 
 Every other request goes through ASGI. So does a request that the fast path took and that then exceeds a bound: its body
-is longer than ``HELD_BYTES_MAX``, or is still incomplete at the next sweep. Switching is safe because a request has no
+is longer than ``HELD_BYTES_MAX``, or is still incomplete at the next sweep; and a call that may be answered before it
+runs (``goverse_gate.preferences``). Switching is safe because a request has no
 effect before its last byte has arrived.
 
 ``operations`` and ``objects`` define the meaning of a call for both paths.
@@ -31,6 +32,7 @@ from goverse_gate.guard import Header, Headers
 from goverse_gate.headers import other_match
 from goverse_gate.objects import CLIENT_CLOSED_REQUEST, STOPPED, Objects
 from goverse_gate.operations import timeout_of
+from goverse_gate.preferences import LATER
 from goverse_gate.timeouts import ANSWER_GRACE_S
 
 HELD_BYTES_MAX: Final = 4 * KIB  # the longest body on the fast path; ``bodies`` reads longer ones
@@ -60,6 +62,10 @@ class Connection(Protocol):
     @property
     def default_headers(self) -> list[Header]:
         """The headers that the server adds to every response. A changed set is a new list."""
+        ...
+
+    def hand_over(self) -> None:
+        """Run the current call, whose body is complete and which had no effect, through ASGI."""
         ...
 
     def finish_fast_call(self, answer: bytes, *, close: bool) -> None:
@@ -100,6 +106,8 @@ class FastPathCall(Exchange):
         objects.inflight += 1
         try:
             objects.admit(self, self.headers, "1.1")
+            if self.found and not LATER.isdisjoint(self.found):
+                return self._hand_over()
             objects.check_load()
             _, _, type_segment, id_segment, _, method_segment = self.segments
             route = objects.routes.type(type_segment)
@@ -118,6 +126,12 @@ class FastPathCall(Exchange):
         except Exception:
             self._end()
             self._fail()
+
+    def _hand_over(self) -> None:
+        """Leave the call to the ASGI path, which may answer it before it runs."""
+        self._over = True
+        self._fast_path.objects.inflight -= 1
+        self._connection.hand_over()
 
     def done(self) -> bool:
         """True if the call was answered, or its client has disconnected."""

@@ -23,11 +23,14 @@ from goverse_gate.options import GateOptions
 Header = tuple[bytes, bytes]
 Headers = list[Header]
 
-EXPOSED: Final = b"ETag, GoVerse-Commit-Seq, GoVerse-Request-Id, Idempotency-Replayed, Location, Retry-After"
+EXPOSED: Final = (
+    b"ETag, GoVerse-Commit-Seq, GoVerse-Request-Id, Idempotency-Replayed, Location, Preference-Applied, Retry-After"
+)
 ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 ALLOWED_HEADERS: Final = (
-    b"Authorization, Content-Type, GoVerse-Min-Seq, GoVerse-Namespace, GoVerse-Request-Id, GoVerse-Timeout, "
-    b"Idempotency-Key, If-Match, If-None-Match, Prefer, baggage, traceparent, tracestate, X-Request-Id"
+    b"Authorization, Content-Type, GoVerse-Delay, GoVerse-Min-Seq, GoVerse-Namespace, GoVerse-Not-Before, "
+    b"GoVerse-Request-Id, GoVerse-Timeout, Idempotency-Key, If-Match, If-None-Match, "
+    b"Prefer, baggage, traceparent, tracestate, X-Request-Id"
 )
 PREFLIGHT_AGE_S: Final = b"600"
 VARY_ORIGIN: Final[Header] = (b"vary", b"Origin")

@@ -22,14 +22,17 @@ MEANINGFUL: Final = frozenset(
         b"access-control-request-method",
         b"access-control-request-private-network",
         b"content-encoding",
+        b"goverse-delay",
         b"goverse-min-seq",
         b"goverse-namespace",
+        b"goverse-not-before",
         b"goverse-request-id",
         b"goverse-timeout",
         b"idempotency-key",
         b"if-match",
         b"if-none-match",
         b"origin",
+        b"prefer",
         b"sec-fetch-dest",
         b"sec-fetch-mode",
         b"sec-fetch-site",
@@ -40,7 +43,7 @@ MEANINGFUL: Final = frozenset(
     }
 )
 _RESERVED: Final = tuple(prefix.encode() for prefix in RESERVED_KEY_PREFIXES)
-_MAY_REPEAT: Final = frozenset({b"if-match", b"if-none-match", b"tracestate"})
+_MAY_REPEAT: Final = frozenset({b"if-match", b"if-none-match", b"prefer", b"tracestate"})
 _SPACE: Final = b" \t"  # not part of a value when it surrounds it
 
 _TIMEOUT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")

@@ -22,7 +22,7 @@ from goverse_gate.problems import STATUS
 
 BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 UNKNOWN: Final = "unknown"
-OPERATIONS: Final = ("create", "delete", "list", "read")
+OPERATIONS: Final = ("call_cancel", "call_result", "call_status", "calls", "create", "delete", "list", "read", "submit")
 
 _OUTCOMES: Final = frozenset({"success", "client_gone", *STATUS})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from goverse.errors import (
@@ -25,6 +25,7 @@ from goverse.model.catalog import Catalog
 from goverse.model.frames import Problem
 from goverse.ports.link import Carrier
 from goverse_gate.bodies import Bodies
+from goverse_gate.call_requests import CallRequests
 from goverse_gate.exchange import CLIENT_GONE, AsgiExchange, Exchange, Receive, Scope, Send
 from goverse_gate.guard import Guard, is_preflight
 from goverse_gate.headers import check_encodings, collect, request_id_of
@@ -36,6 +37,8 @@ from goverse_gate.options import AccessLog, GateOptions
 from goverse_gate.routes import Routes
 from goverse_gate.target import shown, split
 from goverse_gate.timeouts import ClientGone, Timeouts
+
+Route = Callable[[AsgiExchange], Awaitable[None]]
 
 _NAVIGABLE: Final = frozenset({"GET", "HEAD"})  # a page can show these in a frame, and sends no Origin header with them
 
@@ -75,6 +78,9 @@ class Objects:
         self.timeouts = timeouts
         self._default_timeout_s = options.default_call_timeout_s
         self.routes = Routes(catalog, metrics, options.default_call_timeout_s)
+        self.inflight = 0
+        self.draining = False
+        self.call_requests = CallRequests(link, self, timeouts, options.default_call_timeout_s)
         self.operations = Operations(
             link,
             options,
@@ -83,9 +89,8 @@ class Objects:
             metrics=metrics,
             object_ids=object_ids,
             is_draining=lambda: self.draining,
+            call_requests=self.call_requests,
         )
-        self.inflight = 0
-        self.draining = False
         metrics.inflight = lambda: self.inflight
 
     def set_catalog(self, catalog: Catalog) -> None:
@@ -93,14 +98,18 @@ class Objects:
         self.metrics.add(catalog)
         self.routes = Routes(catalog, self.metrics, self._default_timeout_s)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Every error becomes a response."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one request to an object or a type."""
+        return self.serve(scope, receive, send, self._route)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, route: Route) -> None:
+        """Answer one request: check it, then call ``route``. Every error becomes a response."""
         exchange = AsgiExchange((scope, receive, send), self.request_ids(), self.metrics.unknown, self.access_log)
         if exchange.method in _NAVIGABLE:
             exchange.cors = self._guard.frame_headers
         self.inflight += 1
         try:
-            await self._answer(exchange)
+            await self._answer(exchange, route)
         except GoverseError as error:
             await self.refuse(exchange, error)
         except ClientGone:
@@ -119,13 +128,13 @@ class Objects:
             if exchange.body_bytes:
                 self._bodies.release(exchange)
 
-    async def _answer(self, exchange: AsgiExchange) -> None:
+    async def _answer(self, exchange: AsgiExchange, route: Route) -> None:
         scope = exchange.scope
         self.admit(exchange, scope["headers"], scope["http_version"])
         if exchange.found and is_preflight(exchange.method, exchange.found):
             return await exchange.answer_nothing(204, self._guard.preflight_headers(exchange.cors, exchange.found))
         self.check_load()
-        return await self._route(exchange)
+        return await route(exchange)
 
     def _route(self, exchange: AsgiExchange) -> Awaitable[None]:
         segments = split(exchange.raw_path)

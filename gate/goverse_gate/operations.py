@@ -17,8 +17,10 @@ from goverse.errors import AccessDenied, MalformedRequest, MethodNotAllowed, Tim
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import ObjectKey
 from goverse.model.trace_context import NO_TRACE
+from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.link import Carrier
 from goverse_gate.bodies import Bodies
+from goverse_gate.call_requests import GIVEN_UP, Caller, CallRequests
 from goverse_gate.exchange import JSON, NO_CACHE, AsgiExchange, Exchange
 from goverse_gate.guard import Headers
 from goverse_gate.headers import CallHeaders, check_etags, is_exclusive_create, matches_tag, other_match, read
@@ -26,13 +28,14 @@ from goverse_gate.identity import ObjectIds
 from goverse_gate.listing import page, parse_query
 from goverse_gate.metrics import GateMetrics
 from goverse_gate.options import GateOptions
+from goverse_gate.preferences import LATER, Deferral, deferral_of
+from goverse_gate.respond_async import RespondAsync, applied
 from goverse_gate.routes import MethodRoute, TypeRoute
 from goverse_gate.target import object_id
 from goverse_gate.timeouts import ANSWER_GRACE_S, Expired, LinkBroken, Timeouts
 
 CALL_METHODS: Final = b"OPTIONS, POST"
 OBJECT_METHODS: Final = b"DELETE, GET, HEAD, OPTIONS, PUT"
-GIVEN_UP: Final = "the node gave up on the request; it is unknown whether the request ran"
 TYPE_METHODS: Final = b"GET, HEAD, OPTIONS, POST"
 
 
@@ -49,6 +52,8 @@ class Operations:
         metrics: GateMetrics,
         object_ids: ObjectIds,
         is_draining: Callable[[], bool],
+        call_requests: CallRequests,
+        clock: Clock | None = None,
     ) -> None:
         """Prepare everything that does not depend on a request."""
         self._link = link
@@ -60,6 +65,8 @@ class Operations:
         self._timeouts = timeouts
         self._bodies = bodies
         self._is_draining = is_draining
+        self._respond_async = RespondAsync(call_requests)
+        self._clock = clock or SystemClock()
         self._plain = CallHeaders(options.default_namespace)
 
     async def call(self, exchange: AsgiExchange, route: TypeRoute, method: MethodRoute, segment: bytes) -> None:
@@ -67,12 +74,32 @@ class Operations:
         if exchange.method != "POST":
             return await _other_method(exchange, CALL_METHODS)
         exchange.series = method.series
-        headers = self._headers(exchange)
+        headers = self.headers(exchange)
+        found = exchange.found
+        deferral = None if LATER.isdisjoint(found) else deferral_of(found, self._clock.wall_ms())
         key = ObjectKey(headers.namespace, route.name, object_id(segment))
         body = await self._bodies.read(exchange)
         exchange.close = exchange.close or self._is_draining()
         request = self._call(exchange, key, method, headers, body)
+        if deferral is not None:
+            return await self._submit_call(Caller(exchange, headers), request, deferral)
         return await self.answer_call(exchange, await self._ask(request, exchange))
+
+    async def _submit_call(self, caller: Caller, request: Request, deferral: Deferral) -> None:
+        """Answer a call with ``Prefer: respond-async``."""
+        exchange, sender = caller.exchange, request.key
+        exchange.series = self._metrics.operations["submit"]
+        exchange.object_type = sender.type
+        request.operation, request.delay_ms = Operation.SEND, deferral.delay_ms
+        accepted = await self._ask(request, exchange)
+        if accepted.problem is not None:
+            return await self.answer_call(exchange, accepted)
+        result = await self._respond_async.result(caller, sender, accepted, deferral)
+        if result is not None:
+            return await self.answer_call(exchange, result, [applied(deferral)])
+        if accepted.replayed:
+            self._metrics.replays += 1
+        return await self._respond_async.accept(caller, accepted, deferral)
 
     def request_of(
         self, exchange: Exchange, route: TypeRoute, method: MethodRoute, *, segment: bytes, body: bytes
@@ -83,7 +110,7 @@ class Operations:
             GoverseError: a header or the id is malformed.
         """
         exchange.series = method.series
-        headers = self._headers(exchange) if exchange.found else self._plain
+        headers = self.headers(exchange) if exchange.found else self._plain
         key = ObjectKey(headers.namespace, route.name, object_id(segment))
         return self._call(exchange, key, method, headers, body)
 
@@ -107,13 +134,13 @@ class Operations:
             request.traceparent, request.tracestate = headers.trace
         return request
 
-    def answer_call(self, exchange: Exchange, reply: Reply) -> Awaitable[None]:
-        """Write the link's reply to a call as the response."""
+    def answer_call(self, exchange: Exchange, reply: Reply, headers: Headers | None = None) -> Awaitable[None]:
+        """Write the link's reply to a call as the response, with ``headers`` in addition."""
         if reply.replayed:
             self._metrics.replays += 1
         if reply.problem is None:
-            return exchange.answer_reply(200, reply, [JSON])
-        return exchange.answer_problem(reply.problem, reply)
+            return exchange.answer_reply(200, reply, [JSON] if headers is None else [JSON, *headers])
+        return exchange.answer_problem(reply.problem, reply, headers)
 
     async def on_object(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         """Answer ``GET``, ``PUT`` or ``DELETE /objects/{type}/{id}``."""
@@ -141,7 +168,7 @@ class Operations:
 
     async def _read(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         exchange.series = self._metrics.operations["read"]
-        headers = self._headers(exchange)
+        headers = self.headers(exchange)
         known = exchange.found.get(b"if-none-match")
         if known is not None:
             check_etags(known)
@@ -159,7 +186,7 @@ class Operations:
 
     async def _put(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         exchange.series = self._metrics.operations["create"]
-        headers = self._headers(exchange)
+        headers = self.headers(exchange)
         key = ObjectKey(headers.namespace, route.name, object_id(segment))
         exclusive = is_exclusive_create(exchange.found)
         body = await self._bodies.read(exchange)
@@ -172,7 +199,7 @@ class Operations:
         exchange.series = self._metrics.operations["create"]
         if exchange.scope["query_string"]:
             raise MalformedRequest("a create takes no query parameters; put the arguments into the JSON body")
-        headers = self._headers(exchange)
+        headers = self.headers(exchange)
         body = await self._bodies.read(exchange)
         exchange.close = exchange.close or self._is_draining()
         if headers.idempotency_key is None:
@@ -195,7 +222,7 @@ class Operations:
 
     async def _delete(self, exchange: AsgiExchange, route: TypeRoute, segment: bytes) -> None:
         exchange.series = self._metrics.operations["delete"]
-        headers = self._headers(exchange)
+        headers = self.headers(exchange)
         key = ObjectKey(headers.namespace, route.name, object_id(segment))
         request = self._request(Operation.DELETE, key, exchange, headers, if_match=headers.if_match)
         reply = await self._send(request, exchange, headers.min_seq)
@@ -206,7 +233,7 @@ class Operations:
 
     async def _list(self, exchange: AsgiExchange, route: TypeRoute) -> None:
         exchange.series = self._metrics.operations["list"]
-        headers = self._headers(exchange)
+        headers = self.headers(exchange)
         query = parse_query(exchange.scope["query_string"])
         self._check_seq(headers.min_seq)
         timeout_s = headers.timeout_s or self._options.default_call_timeout_s
@@ -221,7 +248,12 @@ class Operations:
 
     # --- shared by the operations ---------------------------------------------------------------------------
 
-    def _headers(self, exchange: Exchange) -> CallHeaders:
+    def headers(self, exchange: Exchange) -> CallHeaders:
+        """Return the parsed headers of a request.
+
+        Raises:
+            MalformedRequest: one is malformed.
+        """
         if not exchange.found:
             return self._plain
         return read(exchange.found, self._options.default_namespace, self._options.call_timeout_s_max)

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from goverse.errors import MalformedRequest, UnknownPath
-from goverse.limits import ID_BYTES_MAX
+from goverse.limits import CALL_ID_BYTES_MAX, ID_BYTES_MAX
 from goverse.model.keys import RESERVED_IDS, check_id, reserved_id
 
 T = TypeVar("T")
@@ -79,6 +79,18 @@ def object_id(segment: bytes) -> str:
     if segment in _RESERVED_IDS:
         raise reserved_id(segment.decode("ascii"))
     return segment.decode("ascii")  # a path cannot contain a bare '#', which every reserved form has
+
+
+def call_id_of(segment: bytes) -> str:
+    """Return the id of a call in a path segment.
+
+    Raises:
+        MalformedRequest: the id is not 1 to 1024 bytes of UTF-8.
+    """
+    call_id = decode(segment)
+    if not 1 <= len(call_id.encode()) <= CALL_ID_BYTES_MAX:
+        raise MalformedRequest(f"the id of a call has 1 to {CALL_ID_BYTES_MAX} bytes")
+    return call_id
 
 
 def decode(segment: bytes) -> str:

@@ -120,6 +120,7 @@ CALLS_SCANNED_MAX: Final = 10_000  # pending calls that one request for a page o
 FORGOTTEN_CALLS_MAX: Final = 10_000  # ended calls that one request removes
 
 # --- listing ----------------------------------------------------------------------------------------------------------
+CALL_WAIT_S_MAX: Final = 60  # the longest wait for the end of a reliable call in one HTTP request
 LIST_LIMIT: Final = 100
 LIST_LIMIT_MAX: Final = 1_000
 
