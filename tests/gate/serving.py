@@ -51,7 +51,7 @@ async def serving(options: GateOptions | None = None, **parts: Any) -> AsyncIter
 
 
 @asynccontextmanager
-async def serving_node() -> AsyncIterator[httpx.AsyncClient]:
+async def serving_node(options: GateOptions | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """Serve the test objects from a real node with a memory store."""
     registry = Registry([Counter, Room, Store])
     store = MemoryStore()
@@ -59,7 +59,7 @@ async def serving_node() -> AsyncIterator[httpx.AsyncClient]:
     node = Node(registry, store)
     await node.start()
     try:
-        async with serving_link(node, registry, GateOptions(access_log="off")) as (_, _, client):
+        async with serving_link(node, registry, options or GateOptions(access_log="off")) as (_, _, client):
             yield client
     finally:
         await node.stop(0.0)

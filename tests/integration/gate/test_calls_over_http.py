@@ -6,53 +6,34 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
 from goverse.model.frames import Operation
-from goverse_gate.app import GateApp
-from goverse_gate.options import GateOptions
-from goverse_gate.server import GateServer
-from tests.gate.call_link import CallLink
-from tests.gate.objects import Counter, Room, Store
-from tests.gate.serving import ADMIN, ADMIN_TOKEN, serving_link
+from tests.gate.call_desk import HOUR, INCREMENT, LATER, WITHDRAW, Client, Desk, double_desk, node_desk
+from tests.gate.serving import ADMIN
 from tests.gate.wire import until
-
-INCREMENT = "/objects/Counter/c1/call/increment"
-WITHDRAW = "/objects/Counter/c1/call/withdraw"
-LATER = {"Prefer": "respond-async"}
-HOUR = {**LATER, "GoVerse-Delay": "3600"}
 
 pytestmark = pytest.mark.requirement("GATE-11")
 
 
-class Desk:
-    """A gate over a link with reliable calls."""
-
-    def __init__(self, link: CallLink, app: GateApp, server: GateServer, client: httpx.AsyncClient) -> None:
-        self.link, self.app, self.server, self.client = link, app, server, client
-
-    async def submit(self, headers: dict[str, str] | None = None, path: str = INCREMENT, **json: Any) -> httpx.Response:
-        return await self.client.post(path, json=json, headers=headers or LATER)
-
-    async def value(self) -> int:
-        answer = await self.client.get("/objects/Counter/c1")
-        return 0 if answer.status_code == 404 else answer.json()["value"]
-
-
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
-    link = CallLink(Counter, Room, Store)
-    options = GateOptions(admin_token=ADMIN_TOKEN)
-    async with serving_link(link, link.registry, options) as (app, server, client):
-        yield Desk(link, app, server, client)
+    async with double_desk() as found:
+        yield found
+
+
+@pytest.fixture(params=["double", "node"])
+async def clerk(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    """A client of a gate with a real node behind it, and of one with a double: both answer alike."""
+    async with double_desk() if request.param == "double" else node_desk() as found:
+        yield found
 
 
 # --- respond-async ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_call_is_accepted_with_its_status_and_a_location(desk: Desk) -> None:
-    answer = await desk.submit(by=5)
+async def test_a_call_is_accepted_with_its_status_and_a_location(clerk: Client) -> None:
+    answer = await clerk.submit(by=5)
     status = answer.json()
     assert (answer.status_code, status["state"], status["method"]) == (202, "pending", "increment")
     assert answer.headers["location"] == f"/calls/{status['id']}"
@@ -60,21 +41,24 @@ async def test_a_call_is_accepted_with_its_status_and_a_location(desk: Desk) -> 
     assert "etag" not in answer.headers
     assert answer.headers["cache-control"] == "no-store"
 
-    shown = await desk.client.get(answer.headers["location"])
-    assert (shown.status_code, shown.json()["state"]) == (200, "success")
-    assert await desk.value() == 5
+    ended = await clerk.ended(answer.headers["location"])
+    assert (ended["id"], ended["state"]) == (status["id"], "success")
+    assert await clerk.value() == 5
 
 
-async def test_the_result_is_the_response_of_the_call_itself(desk: Desk) -> None:
-    plain = await desk.client.post(INCREMENT, json={"by": 5})
-    at = (await desk.submit(by=5)).headers["location"]
-    result = await desk.client.get(f"{at}/result")
+async def test_the_result_is_the_response_of_the_call_itself(clerk: Client) -> None:
+    plain = await clerk.client.post(INCREMENT, json={"by": 5})
+    at = (await clerk.submit(by=5)).headers["location"]
+    await clerk.ended(at)
+    result = await clerk.client.get(f"{at}/result")
     assert (result.status_code, result.content, plain.content) == (200, b"10", b"5")
     assert result.headers["etag"] == '"2"'
     assert result.headers["content-type"] == plain.headers["content-type"]
 
-    refused = await desk.client.get((await desk.submit(path=WITHDRAW, amount=99)).headers["location"] + "/result")
-    again = await desk.client.get(str(refused.url))
+    at = (await clerk.submit(path=WITHDRAW, amount=99)).headers["location"]
+    await clerk.ended(at)
+    refused = await clerk.client.get(f"{at}/result")
+    again = await clerk.client.get(str(refused.url))
     assert (refused.status_code, refused.json()["code"], refused.json()["balance"]) == (402, "insufficient_funds", 10)
     assert refused.content == again.content
     assert refused.headers["content-type"] == "application/problem+json"
@@ -99,15 +83,15 @@ async def test_with_wait_the_result_is_the_response_if_the_call_ends_in_time(des
     assert ((await answer).status_code, (await answer).content) == (200, b"6")
 
 
-async def test_with_wait_a_call_that_does_not_end_in_time_is_accepted(desk: Desk) -> None:
-    answer = await desk.submit({"Prefer": "respond-async, wait=1", "GoVerse-Delay": "90"})
+async def test_with_wait_a_call_that_does_not_end_in_time_is_accepted(clerk: Client) -> None:
+    answer = await clerk.submit({"Prefer": "respond-async, wait=1", "GoVerse-Delay": "90"})
     assert (answer.status_code, answer.headers["retry-after"]) == (202, "90")
     assert answer.headers["preference-applied"] == "respond-async, wait=1"
 
 
 @pytest.mark.parametrize("prefer", ["return=minimal", "handling=lenient, wait=5", "respond-asynchronously", ""])
-async def test_other_preferences_do_not_change_a_call(desk: Desk, prefer: str) -> None:
-    answer = await desk.submit({"Prefer": prefer}, by=2)
+async def test_other_preferences_do_not_change_a_call(clerk: Client, prefer: str) -> None:
+    answer = await clerk.submit({"Prefer": prefer}, by=2)
     assert (answer.status_code, answer.content) == (200, b"2")
     assert "preference-applied" not in answer.headers
 
@@ -120,20 +104,21 @@ async def test_the_preference_is_found_in_every_form(desk: Desk, prefer: str) ->
     assert (answer.status_code, answer.headers["preference-applied"]) == (202, "respond-async")
 
 
-async def test_the_preference_is_found_in_a_repeated_header(desk: Desk) -> None:
-    answer = await desk.client.post(INCREMENT, headers=[("Prefer", "return=minimal"), ("Prefer", "respond-async")])
+async def test_the_preference_is_found_in_a_repeated_header(clerk: Client) -> None:
+    answer = await clerk.client.post(INCREMENT, headers=[("Prefer", "return=minimal"), ("Prefer", "respond-async")])
     assert answer.status_code == 202
 
 
-async def test_the_same_key_gets_the_same_call(desk: Desk) -> None:
+async def test_the_same_key_gets_the_same_call(clerk: Client) -> None:
     keyed = {**LATER, "Idempotency-Key": "k1"}
-    answers = await asyncio.gather(*(desk.submit(keyed, by=5) for _ in range(5)))
+    answers = await asyncio.gather(*(clerk.submit(keyed, by=5) for _ in range(5)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.headers["location"] for answer in answers}) == 1
-    later = await desk.submit(keyed, by=5)
+    later = await clerk.submit(keyed, by=5)
     assert later.headers["location"] == answers[0].headers["location"]
     assert later.headers["idempotency-replayed"] == "true"
-    assert await desk.value() == 5
+    await clerk.ended(later.headers["location"])
+    assert await clerk.value() == 5
 
 
 async def test_arguments_are_checked_before_the_call_is_accepted(desk: Desk) -> None:
@@ -180,21 +165,22 @@ async def test_a_later_time_is_a_delay(desk: Desk) -> None:
     assert desk.link.requests[-1].delay_ms > 365 * 86_400_000
 
 
-async def test_under_v1_the_location_is_under_v1(desk: Desk) -> None:
-    answer = await desk.client.post("/v1" + INCREMENT, headers=LATER)
+async def test_under_v1_the_location_is_under_v1(clerk: Client) -> None:
+    answer = await clerk.client.post("/v1" + INCREMENT, headers=LATER)
     assert answer.headers["location"].startswith("/v1/calls/c_")
-    assert (await desk.client.get(answer.headers["location"])).json()["state"] == "success"
+    assert (await clerk.ended(answer.headers["location"]))["state"] == "success"
 
 
 # --- status, result, cancel -------------------------------------------------------------------------------------------
 
 
-async def test_a_call_that_has_not_ended_has_a_status_and_no_result(desk: Desk) -> None:
-    at = (await desk.submit(HOUR)).headers["location"]
+async def test_a_call_that_has_not_ended_has_a_status_and_no_result(clerk: Client) -> None:
+    at = (await clerk.submit(HOUR)).headers["location"]
     for wait in ("", "?wait=0", "?wait=0.01"):
-        shown = await desk.client.get(at + wait)
-        assert (shown.status_code, shown.json()["state"], shown.json()["waits_for"]) == (200, "pending", "due in 5 s")
-    result = await desk.client.get(f"{at}/result")
+        shown = await clerk.client.get(at + wait)
+        assert (shown.status_code, shown.json()["state"]) == (200, "pending")
+        assert shown.json()["waits_for"].startswith("due in ")
+    result = await clerk.client.get(f"{at}/result")
     assert (result.status_code, result.json()["code"]) == (409, "call_pending")
 
 
@@ -209,13 +195,13 @@ async def test_a_wait_ends_with_the_call(desk: Desk) -> None:
     assert desk.app.objects.inflight == 0
 
 
-async def test_a_cancelled_call_never_runs(desk: Desk) -> None:
-    at = (await desk.submit(HOUR)).headers["location"]
-    cancelled = await desk.client.delete(at)
+async def test_a_cancelled_call_never_runs(clerk: Client) -> None:
+    at = (await clerk.submit(HOUR)).headers["location"]
+    cancelled = await clerk.client.delete(at)
     assert (cancelled.status_code, cancelled.content) == (204, b"")
-    assert (await desk.client.get(at)).json()["state"] == "cancelled"
-    assert (await desk.client.get(f"{at}/result")).json()["code"] == "call_void"
-    assert (await desk.client.delete(at)).status_code == 204
+    assert (await clerk.ended(at))["state"] == "cancelled"
+    assert (await clerk.client.get(f"{at}/result")).json()["code"] == "call_void"
+    assert (await clerk.client.delete(at)).status_code == 204
 
 
 async def test_a_wait_whose_client_leaves_is_dropped(desk: Desk) -> None:
@@ -242,9 +228,9 @@ async def test_a_draining_gate_ends_all_waits_with_the_present_status(desk: Desk
     assert (await submitting).status_code == 202
 
 
-async def test_unknown_calls_are_not_found(desk: Desk) -> None:
+async def test_unknown_calls_are_not_found(clerk: Client) -> None:
     for method, path in (("GET", ""), ("GET", "/result"), ("DELETE", "")):
-        answer = await desk.client.request(method, f"/calls/c_{'0' * 48}{path}")
+        answer = await clerk.client.request(method, f"/calls/c_{'0' * 48}{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "call_not_found")
 
 
@@ -304,9 +290,9 @@ async def test_options_names_the_methods(desk: Desk) -> None:
         assert (answer.status_code, answer.headers["allow"]) == (204, allow)
 
 
-async def test_head_answers_without_a_body(desk: Desk) -> None:
-    at = (await desk.submit()).headers["location"]
-    answer = await desk.client.head(at)
+async def test_head_answers_without_a_body(clerk: Client) -> None:
+    at = (await clerk.submit()).headers["location"]
+    answer = await clerk.client.head(at)
     assert (answer.status_code, answer.content) == (200, b"")
     assert int(answer.headers["content-length"]) > 0
 
@@ -340,32 +326,33 @@ async def test_operations_need_the_admin_token(desk: Desk, method: str, path: st
     assert desk.link.requests == []
 
 
-async def ask(desk: Desk, method: str, path: str, **json: Any) -> Any:
-    answer = await desk.client.request(method, path, headers=ADMIN, json=json or None)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
 async def test_calls_are_listed_in_pages(desk: Desk) -> None:
     for _ in range(3):
         await desk.submit(HOUR)
     await desk.submit()
-    page = await ask(desk, "GET", "/calls?state=pending&limit=2&receiver=Counter/c1&type=Counter&older_than=30d")
+    page = await desk.operate("GET", "/calls?state=pending&limit=2&receiver=Counter/c1&type=Counter&older_than=30d")
     assert len(page["items"]) == 2
     assert b'"older_than_ms":2592000000' in desk.link.requests[-1].body
-    rest = await ask(desk, "GET", f"/calls?state=pending&cursor={page['cursor']}")
+    rest = await desk.operate("GET", f"/calls?state=pending&cursor={page['cursor']}")
     assert (len(rest["items"]), rest["cursor"]) == (1, None)
 
 
-async def dead(desk: Desk) -> str:
-    answer = await desk.submit(path="/objects/Counter/c1/call/fail")
-    name: str = answer.json()["id"]
-    return name
+async def test_pages_have_each_call_once(clerk: Client) -> None:
+    names = [(await clerk.submit(HOUR)).json()["id"] for _ in range(5)]
+    found: list[str] = []
+    path, cursor = "/calls?state=pending&limit=2&receiver=Counter/c1", ""
+    while cursor is not None:
+        page = await clerk.operate("GET", path + (f"&cursor={cursor}" if cursor else ""))
+        found += [item["id"] for item in page["items"]]
+        cursor = page["cursor"]
+    assert sorted(found) == sorted(names)
+    assert (await clerk.operate("GET", "/calls?receiver=Counter/other"))["items"] == []
+    assert (await clerk.operate("GET", "/calls?type=Room"))["items"] == []
 
 
 async def test_a_dead_letter_is_sent_again_with_other_arguments(desk: Desk) -> None:
-    name = await dead(desk)
-    assert [letter["id"] for letter in (await ask(desk, "GET", "/dead-letters"))["items"]] == [name]
+    name = await desk.dead()
+    assert [letter["id"] for letter in (await desk.operate("GET", "/dead-letters"))["items"]] == [name]
     answer = await desk.client.post(
         f"/dead-letters/{name}/redrive", json={"delay": 5, "arguments": {"by": 2}}, headers=ADMIN
     )
@@ -376,48 +363,54 @@ async def test_a_dead_letter_is_sent_again_with_other_arguments(desk: Desk) -> N
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
 
 
-async def test_dead_letters_are_sent_again_page_by_page(desk: Desk) -> None:
-    names = {await dead(desk) for _ in range(3)}
-    counted = await ask(desk, "POST", "/dead-letters/redrive", type="Counter", dry_run=True)
+async def test_dead_letters_are_sent_again_page_by_page(clerk: Client) -> None:
+    names = {await clerk.dead() for _ in range(3)}
+    counted = await clerk.operate("POST", "/dead-letters/redrive", type="Counter", dry_run=True)
     assert (counted["matched"], counted["redriven"], counted["failed"]) == (3, [], [])
-    page = await ask(desk, "POST", "/dead-letters/redrive", limit=2)
-    rest = await ask(desk, "POST", "/dead-letters/redrive", limit=2)
+    page = await clerk.operate("POST", "/dead-letters/redrive", limit=2)
+    rest = await clerk.operate("POST", "/dead-letters/redrive", limit=2)
     assert {letter["id"] for letter in (*page["redriven"], *rest["redriven"])} == names
     assert rest["cursor"] is None
 
 
 async def test_a_page_of_dead_letters_names_those_that_were_refused(desk: Desk) -> None:
-    name = await dead(desk)
-    good = await dead(desk)
+    name = await desk.dead()
+    good = await desk.dead()
     desk.link.calls[name].key = desk.link.calls[name].key._replace(id="elsewhere")
     shown = desk.link.calls[name].status
     desk.link.calls[name].status = lambda: shown() | {"sender": {"type": "Counter", "id": "c1"}}  # type: ignore[method-assign]
-    page = await ask(desk, "POST", "/dead-letters/redrive")
+    page = await desk.operate("POST", "/dead-letters/redrive")
     assert [letter["id"] for letter in page["redriven"]] == [good]
     assert [(letter["id"], letter["problem"]["code"]) for letter in page["failed"]] == [(name, "call_not_found")]
 
 
-async def test_calls_are_retried_and_skipped(desk: Desk) -> None:
-    first, second = [(await desk.submit(HOUR)).json()["id"] for _ in range(2)]
-    assert (await ask(desk, "POST", f"/calls/{first}/retry"))["state"] == "success"
-    assert (await ask(desk, "POST", f"/calls/{second}/skip"))["state"] == "dead"
+async def test_a_call_that_waits_is_delivered_at_once(desk: Desk) -> None:
+    name = (await desk.submit(HOUR)).json()["id"]
+    assert (await desk.operate("POST", f"/calls/{name}/retry"))["state"] == "success"
+
+
+async def test_a_skipped_call_never_runs(clerk: Client) -> None:
+    name = (await clerk.submit(HOUR)).json()["id"]
+    assert (await clerk.operate("POST", f"/calls/{name}/skip"))["id"] == name
+    assert (await clerk.ended(f"/calls/{name}"))["state"] == "dead"
+    assert await clerk.value() == 0
 
 
 async def test_a_pair_is_paused_and_resumed(desk: Desk) -> None:
     pair = {"sender": "Counter/a/b", "receiver": "Room/r"}
-    assert await ask(desk, "POST", "/calls/pause", **pair) == {"paused": True}
+    assert await desk.operate("POST", "/calls/pause", **pair) == {"paused": True}
     assert (desk.link.requests[-1].key.type, desk.link.requests[-1].key.id) == ("Counter", "a/b")
     assert desk.link.paused == {("Counter/a/b", "Room/r")}
-    assert await ask(desk, "POST", "/calls/resume", **pair) == {"paused": False}
+    assert await desk.operate("POST", "/calls/resume", **pair) == {"paused": False}
 
 
 async def test_a_cleanup_counts_then_removes_ended_calls(desk: Desk) -> None:
     for _ in range(3):
         await desk.submit()
     await desk.submit(HOUR)
-    assert await ask(desk, "POST", "/calls/cleanup", dry_run=True) == {"forgotten": 3}
-    assert await ask(desk, "POST", "/calls/cleanup", state="success", older_than="0s", limit=2) == {"forgotten": 2}
-    assert await ask(desk, "POST", "/calls/cleanup") == {"forgotten": 1}
+    assert await desk.operate("POST", "/calls/cleanup", dry_run=True) == {"forgotten": 3}
+    assert await desk.operate("POST", "/calls/cleanup", state="success", older_than="0s", limit=2) == {"forgotten": 2}
+    assert await desk.operate("POST", "/calls/cleanup") == {"forgotten": 1}
     assert [call.state for call in desk.link.calls.values()] == ["pending"]
 
 
