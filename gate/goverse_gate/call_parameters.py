@@ -18,7 +18,8 @@ from goverse.model.json_text import is_no_arguments
 from goverse.model.keys import ObjectKey, check_id_form, is_name
 from goverse_gate.preferences import DELAY_S_MAX
 
-STATES: Final = ("pending", "running", "success", "failed", "expired", "cancelled", "dead")
+ENDS: Final = ("success", "failed", "expired", "cancelled", "dead")
+STATES: Final = ("pending", "running", *ENDS)
 
 _PARAMETERS_MAX: Final = 16
 _WAIT: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,9})?")
@@ -107,7 +108,11 @@ class CallQuery(Filters):
 
     def filters(self) -> dict[str, Any]:
         """Return all parameters as members of a request about calls."""
-        return dict(self._filter(name, value) for name, value in self._values.items())
+        values: dict[str, object] = {**self._values}
+        limit = self._values.get("limit", "")
+        if _LIMIT.fullmatch(limit):
+            values["limit"] = int(limit)
+        return dict(self._filter(name, value) for name, value in values.items())
 
 
 class Fields(Filters):
@@ -173,8 +178,12 @@ class Fields(Filters):
         return {} if value is None else {"arguments": value}
 
     def _read(self, name: str) -> Any:
+        """Return the value of a field, or None if it is missing. A null is refused: it would be taken for a default."""
         self._names.append(name)
-        return self._values.get(name)
+        value = self._values.get(name)
+        if value is None and name in self._values:
+            raise MalformedRequest(f"invalid {name}: null; leave the field out")
+        return value
 
 
 def redrive_members(fields: Fields) -> Mapping[str, Any]:
@@ -184,16 +193,15 @@ def redrive_members(fields: Fields) -> Mapping[str, Any]:
 
 
 def _age_ms(value: object) -> int:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    match = _AGE.fullmatch(text) if isinstance(text, str) else None
+    match = _AGE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise MalformedRequest("invalid older_than: expected a number of seconds, or a number with a unit such as 30d")
+        raise MalformedRequest("invalid older_than: expected a text with a number of seconds or a unit, such as 30d")
     return int(match[1]) * _UNIT_S[match[2]] * 1000
 
 
 def _limit(value: object) -> int:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    limit = int(text) if isinstance(text, str) and _LIMIT.fullmatch(text) else 0
-    if not 1 <= limit <= LIST_LIMIT_MAX:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a whole number for JSON Schema too
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LIST_LIMIT_MAX:
         raise MalformedRequest(f"invalid limit: expected a whole number from 1 to {LIST_LIMIT_MAX}")
-    return limit
+    return value

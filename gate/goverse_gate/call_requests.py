@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
-from goverse.errors import Timeout, Unavailable
+from goverse.errors import Overloaded, Timeout, Unavailable
+from goverse.limits import CALL_WAITS_MAX
 from goverse.model import call_verbs
 from goverse.model.call_ids import place_of_call, placement_of_call
 from goverse.model.frames import Operation, Reply, Request
@@ -82,7 +83,16 @@ class CallRequests:
         return await self.ask(caller, call_verbs.SHOW, key, {"id": call_id})
 
     async def _wait(self, request: Request, exchange: AsgiExchange) -> Reply | None:
-        """Return the reply to a request that may wait long, or None because the gate has begun to drain."""
+        """Return the reply to a request that may wait long, or None because the gate has begun to drain.
+
+        Raises:
+            Overloaded: too many requests wait.
+        """
+        if len(self._waits) >= CALL_WAITS_MAX:
+            raise Overloaded(
+                f"{CALL_WAITS_MAX} requests already wait in this gate for the end of calls; try again, or without wait",
+                retry_after_s=1,
+            )
         self._load.inflight -= 1
         future = self._submit(request)
         self._waits[future] = None

@@ -95,19 +95,18 @@ class Calls:
         if len(rest) > 2 or b"" in rest:
             raise UnknownPath(f"path not found: {shown(exchange.raw_path)}")
         verb = "GET" if exchange.method == "HEAD" else exchange.method
+        methods: list[str] = []
         if len(rest) < 2:
             name = rest[0] if rest else b""
             if (name, verb) in many:
                 return await many[name, verb](*self._caller(exchange))
             methods = [method for each, method in many if each == name]
-        else:
-            methods = []
-        action = rest[1] if len(rest) == 2 else b""
-        if rest and (action, verb) in one:
-            caller, query = self._caller(exchange)
-            return await one[action, verb](caller, query, call_id_of(rest[0]))
-        if rest:
-            methods += [method for each, method in one if each == action]
+        if rest and not methods:  # a fixed name is no id, so that each path has one meaning
+            action = rest[1] if len(rest) == 2 else b""
+            if (action, verb) in one:
+                caller, query = self._caller(exchange)
+                return await one[action, verb](caller, query, call_id_of(rest[0]))
+            methods = [method for each, method in one if each == action]
         if not methods:
             raise UnknownPath(f"path not found: {shown(exchange.raw_path)}")
         return await _other_method(exchange, methods)

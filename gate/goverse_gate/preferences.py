@@ -13,12 +13,12 @@ from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
 from goverse.errors import MalformedRequest
-from goverse.limits import CALL_WAIT_S_MAX
+from goverse.limits import CALL_WAIT_S_MAX, SEND_DELAY_S_MAX
 
 LATER: Final = frozenset({b"goverse-delay", b"goverse-not-before", b"prefer"})
 """The headers that make a call leave the fast path."""
 
-DELAY_S_MAX: Final = 10 * 365 * 86_400  # ten years
+DELAY_S_MAX: Final = int(SEND_DELAY_S_MAX)
 
 _SECONDS: Final = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _DIGITS: Final = re.compile(rb"[0-9]{1,9}")

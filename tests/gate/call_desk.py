@@ -67,10 +67,11 @@ class Desk(Client):
 
 
 @asynccontextmanager
-async def double_desk() -> AsyncIterator[Desk]:
+async def double_desk(**options: Any) -> AsyncIterator[Desk]:
     """Serve the test objects from a double with reliable calls."""
     link = CallLink(Counter, Room, Store)
-    async with serving_link(link, link.registry, GateOptions(admin_token=ADMIN_TOKEN)) as (app, _, client):
+    served = GateOptions(admin_token=ADMIN_TOKEN, **options)
+    async with serving_link(link, link.registry, served) as (app, _, client):
         yield Desk(client, link, app)
 
 

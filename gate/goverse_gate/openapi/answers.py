@@ -16,7 +16,7 @@ from goverse_gate.problems import PROBLEM_TYPE_PREFIX, STATUS, title_of
 Responses = dict[str, Any]
 
 # The error codes of each operation, besides those of the application. Deliveries of reliable calls are answered between
-# nodes only, so call_void, call_forgotten and out_of_order are not among them.
+# nodes only, so call_forgotten and out_of_order are not among them.
 REQUEST_ERRORS: Final = ("malformed_request", "access_denied", "unknown_type", "overloaded", "internal_error")
 MOMENT_ERRORS: Final = ("unavailable", "draining", "store_failed", "timeout")
 BODY_ERRORS: Final = ("too_large", "invalid_arguments", "unsupported_media_type", "unsupported_transfer_encoding")
@@ -147,6 +147,11 @@ HEADERS: Final[dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Location": {"description": "The path of the new object.", "schema": {"type": "string"}},
+    "CallLocation": {"description": "The path of the state of the call.", "schema": {"type": "string"}},
+    "Preference-Applied": {
+        "description": "The preferences that the response takes into account.",
+        "schema": {"type": "string", "pattern": "^respond-async(, wait=[0-9]+)?$"},
+    },
     "Retry-After": {
         "description": "The number of seconds to wait before a retry.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
@@ -205,6 +210,22 @@ PARAMETERS: Final[dict[str, Any]] = {
         "in": "header",
         "description": "The timeout of the request in seconds. Values outside the gate's limits are adjusted to them.",
         "schema": {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"},
+    },
+    "Prefer": {
+        "name": "Prefer",
+        "in": "header",
+        "description": "With `respond-async`: answer with 202 as soon as the call is durable, and run it afterwards. "
+        "With `respond-async, wait=5`: answer with the result if the call ends within 5 seconds. Other preferences are "
+        "ignored (RFC 7240).",
+        "schema": {"type": "string"},
+        "example": "respond-async",
+    },
+    "Delay": {
+        "name": "GoVerse-Delay",
+        "in": "header",
+        "description": "With `Prefer: respond-async`: run the call after this number of seconds. Instead, "
+        "`GoVerse-Not-Before` takes a time (RFC 3339 or an HTTP date).",
+        "schema": {"type": "string", "pattern": r"^[0-9]{1,7}(\.[0-9]{1,9})?$"},
     },
     "Cursor": {
         "name": "cursor",

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from goverse.model.catalog import Catalog, MethodDescription, TypeDescription
-from goverse_gate.openapi import answers
+from goverse_gate.openapi import answers, calls
 from goverse_gate.openapi.answers import ErrorResponses, reference, success_headers
 from goverse_gate.openapi.components import Components, Schema
 from goverse_gate.openapi.examples import NoExample, example_of
@@ -15,7 +15,8 @@ from goverse_gate.openapi.examples import NoExample, example_of
 OPENAPI_VERSION: Final = "3.1.0"
 DESCRIPTION: Final = """\
 Call a method of an object with `POST /objects/{type}/{id}/call/{method}` and the arguments as a JSON object. When a
-call returns, its effect is durable. `/v1/objects` is an alias for `/objects`.
+call returns, its effect is durable. `/v1/objects` is an alias for `/objects`. With `Prefer: respond-async` a call is
+answered as soon as it is durable, and runs afterwards; `/calls/{id}` has its state.
 
 All operations also accept these request headers: `GoVerse-Request-Id` (an id for the request, shown in logs),
 `traceparent` and `tracestate` (W3C trace context), and `GoVerse-Min-Seq` (a `GoVerse-Commit-Seq` that the response
@@ -39,6 +40,7 @@ class ApiDocument:
     def __init__(self, catalog: Catalog, routes: Mapping[str, Any] = _NO_ROUTES) -> None:
         """Describe the types of ``catalog``. ``routes`` is FastAPI's document for the gate's other routes."""
         own = {"ObjectPage": answers.PAGE, "ObjectSummary": answers.SUMMARY, "Problem": answers.PROBLEM}
+        own |= calls.SCHEMAS
         self._catalog = catalog
         self.components = Components({**_schemas_of(routes), **own})
         self.errors = ErrorResponses()
@@ -49,6 +51,7 @@ class ApiDocument:
             self._name_answers(described)
         for _, described in sorted(catalog.items()):
             self._add_type(described)
+        self.paths |= calls.CallPaths(self.errors).paths()
         self._add_routes(routes)
 
     def with_routes(self, routes: Mapping[str, Any]) -> ApiDocument:
@@ -74,8 +77,8 @@ class ApiDocument:
             "paths": self.paths,
             "components": {
                 "schemas": dict(sorted(self.components.schemas.items())),
-                "responses": dict(sorted(self.errors.shared.items())),
-                "parameters": answers.PARAMETERS,
+                "responses": dict(sorted((self.errors.shared | {calls.ACCEPTED: calls.accepted()}).items())),
+                "parameters": answers.PARAMETERS | calls.PARAMETERS,
                 "headers": answers.HEADERS,
             },
         }
@@ -198,7 +201,8 @@ class ApiDocument:
     def _call(self, type_name: str, method: MethodDescription) -> Operation:
         owner = f"{type_name}_{method.name}"
         summary = method.summary or f"Call {method.name}"
-        operation = self._operation(type_name, method.name, summary, "ObjectId", "IdempotencyKey", "IfMatch")
+        parameters = ("ObjectId", "IdempotencyKey", "IfMatch", "Prefer", "Delay")
+        operation = self._operation(type_name, method.name, summary, *parameters)
         if method.description:
             operation["description"] = method.description
         if method.readonly:
@@ -208,9 +212,10 @@ class ApiDocument:
         result = self._result_schema(owner, method)
         headers = success_headers("ETag", "GoVerse-Commit-Seq", "Idempotency-Replayed")
         success = {"description": "The result.", "headers": headers, "content": self._json(result)}
+        responses = {"200": success, "202": reference("responses", calls.ACCEPTED)}
         return {
             **operation,
-            "responses": {"200": success, **self.errors.of(answers.CALL_ERRORS, method.errors)},
+            "responses": {**responses, **self.errors.of(answers.CALL_ERRORS, method.errors)},
         }
 
     def _create_body(self, described: TypeDescription) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -161,8 +163,10 @@ async def test_a_time_that_has_passed_is_now(desk: Desk, at: str) -> None:
 async def test_a_later_time_is_a_delay(desk: Desk) -> None:
     answer = await desk.submit({**LATER, "GoVerse-Delay": "1.5"})
     assert (desk.link.requests[-1].delay_ms, answer.headers["retry-after"]) == (1500, "2")
-    await desk.submit({**LATER, "GoVerse-Not-Before": "2035-01-31T08:00:00Z"})
-    assert desk.link.requests[-1].delay_ms > 365 * 86_400_000
+    in_ten_days = datetime.now(UTC) + timedelta(days=10)
+    for at in (in_ten_days.isoformat(), format_datetime(in_ten_days, usegmt=True)):
+        await desk.submit({**LATER, "GoVerse-Not-Before": at})
+        assert 9 * 86_400_000 < desk.link.requests[-1].delay_ms <= 10 * 86_400_000
 
 
 async def test_under_v1_the_location_is_under_v1(clerk: Client) -> None:
@@ -228,6 +232,19 @@ async def test_a_draining_gate_ends_all_waits_with_the_present_status(desk: Desk
     assert (await submitting).status_code == 202
 
 
+async def test_waits_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("goverse_gate.call_requests.CALL_WAITS_MAX", 2)
+    at = (await desk.submit(HOUR)).headers["location"]
+    waiting = [asyncio.create_task(desk.client.get(f"{at}?wait=60")) for _ in range(2)]
+    await until(lambda: [request.method for request in desk.link.requests].count("show") == 2)
+    refused = await desk.client.get(f"{at}?wait=60")
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (429, "overloaded", "1")
+    assert (await desk.client.get(at)).status_code == 200, "a look without a wait needs no place"
+    assert (await desk.submit({"Prefer": "respond-async, wait=60"})).status_code == 202, "the call is accepted"
+    await desk.link.run(next(iter(desk.link.calls.values())))
+    assert {(await each).json()["state"] for each in waiting} == {"success"}
+
+
 async def test_unknown_calls_are_not_found(clerk: Client) -> None:
     for method, path in (("GET", ""), ("GET", "/result"), ("DELETE", "")):
         answer = await clerk.client.request(method, f"/calls/c_{'0' * 48}{path}")
@@ -268,6 +285,7 @@ async def test_requests_about_a_call_go_to_the_place_in_its_id(desk: Desk) -> No
         ("POST", "/calls/c1", "method_not_allowed"),
         ("DELETE", "/calls", "method_not_allowed"),
         ("POST", "/calls/c1/result", "method_not_allowed"),
+        ("GET", "/calls/pause", "method_not_allowed"),
     ],
 )
 async def test_a_wrong_request_is_refused(desk: Desk, method: str, path: str, code: str) -> None:
@@ -282,7 +300,7 @@ async def test_options_names_the_methods(desk: Desk) -> None:
     for path, allow in (
         ("/calls", "GET, HEAD, OPTIONS"),
         ("/calls/c1", "DELETE, GET, HEAD, OPTIONS"),
-        ("/calls/pause", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("/calls/pause", "OPTIONS, POST"),
         ("/dead-letters/redrive", "OPTIONS, POST"),
         ("/calls/c1/skip", "OPTIONS, POST"),
     ):
@@ -295,6 +313,48 @@ async def test_head_answers_without_a_body(clerk: Client) -> None:
     answer = await clerk.client.head(at)
     assert (answer.status_code, answer.content) == (200, b"")
     assert int(answer.headers["content-length"]) > 0
+
+
+async def test_a_page_of_an_allowed_origin_can_follow_its_call() -> None:
+    page = {"Origin": "https://shop.example"}
+    async with double_desk(allowed_origins=("https://shop.example",)) as desk:
+        preflight = await desk.client.options(
+            INCREMENT,
+            headers={
+                **page,
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "prefer,goverse-delay,goverse-not-before",
+            },
+        )
+        assert preflight.status_code == 204
+        allowed = preflight.headers["access-control-allow-headers"]
+        assert {"Prefer", "GoVerse-Delay", "GoVerse-Not-Before"} <= set(allowed.split(", "))
+        answer = await desk.submit({**LATER, **page})
+        exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+        assert {"Location", "Preference-Applied", "Retry-After"} <= exposed
+        asked = {**page, "Access-Control-Request-Method": "DELETE"}
+        preflight = await desk.client.options("/calls/c1", headers=asked)
+        assert "DELETE" in preflight.headers["access-control-allow-methods"]
+        shown = await desk.client.get(answer.headers["location"], headers=page)
+        assert shown.headers["access-control-allow-origin"] == "https://shop.example"
+
+
+async def test_the_requests_are_counted_by_operation(clerk: Client) -> None:
+    at = (await clerk.submit(HOUR)).headers["location"]
+    await clerk.client.get(at)
+    await clerk.client.get(f"{at}/result")
+    await clerk.client.delete(at)
+    await clerk.operate("GET", "/calls")
+    found = (await clerk.client.get("/metrics")).text
+    for operation, outcome in (
+        ("submit", "success"),
+        ("call_status", "success"),
+        ("call_result", "call_pending"),
+        ("call_cancel", "success"),
+        ("calls", "success"),
+    ):
+        series = f'goverse_operation_duration_seconds_count{{operation="{operation}",status="{outcome}"}} 1.0'
+        assert series in found, operation
 
 
 async def test_pages_of_other_origins_are_refused(desk: Desk) -> None:
@@ -340,7 +400,8 @@ async def test_calls_are_listed_in_pages(desk: Desk) -> None:
 async def test_pages_have_each_call_once(clerk: Client) -> None:
     names = [(await clerk.submit(HOUR)).json()["id"] for _ in range(5)]
     found: list[str] = []
-    path, cursor = "/calls?state=pending&limit=2&receiver=Counter/c1", ""
+    path = "/calls?state=pending&limit=2&receiver=Counter/c1"
+    cursor: str | None = ""
     while cursor is not None:
         page = await clerk.operate("GET", path + (f"&cursor={cursor}" if cursor else ""))
         found += [item["id"] for item in page["items"]]
@@ -404,6 +465,7 @@ async def test_a_pair_is_paused_and_resumed(desk: Desk) -> None:
     assert await desk.operate("POST", "/calls/resume", **pair) == {"paused": False}
 
 
+@pytest.mark.requirement("DUR-4")
 async def test_a_cleanup_counts_then_removes_ended_calls(desk: Desk) -> None:
     for _ in range(3):
         await desk.submit()
@@ -427,7 +489,12 @@ async def test_a_cleanup_counts_then_removes_ended_calls(desk: Desk) -> None:
         ("POST", "/calls/pause", {"sender": {"type": "Counter", "id": "a"}, "receiver": "Room/r"}),
         ("POST", "/calls/cleanup", {"force": True}),
         ("POST", "/calls/cleanup", {"dry_run": 1}),
-        ("POST", "/calls/cleanup", {"older_than": True}),
+        ("POST", "/calls/cleanup", {"dry_run": None}),
+        ("POST", "/calls/cleanup", {"older_than": None}),
+        ("POST", "/calls/cleanup", {"limit": 1.5}),
+        ("POST", "/calls/cleanup", {"limit": "5"}),
+        ("POST", "/calls/cleanup", {"limit": True}),
+        ("POST", "/calls/cleanup", {"older_than": 30}),
         ("POST", "/calls/cleanup", [1]),
         ("POST", "/calls/c1/retry", {"now": True}),
         ("POST", "/dead-letters/c1/redrive", {"delay": -1}),

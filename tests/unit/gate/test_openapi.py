@@ -12,6 +12,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
 from goverse import Object, call
+from goverse.model.call_status import CallStatus
+from goverse.model.effects import SentCall
+from goverse.model.frames import Problem
+from goverse.model.keys import ObjectKey
 from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse_gate.app import create_app
@@ -84,8 +88,67 @@ def test_a_mistaken_call_id_is_documented_where_turns_can_send(document: dict[st
         assert "`call_id_mismatch`" in conflicts(operation)
     assert "`call_id_mismatch`" not in conflicts(one["get"])
     text = json.dumps(document)
-    for code in ("call_void", "call_forgotten", "out_of_order"):
+    for code in ("call_forgotten", "out_of_order"):
         assert code not in text, "only the sender of a delivery gets it"
+
+
+@pytest.mark.requirement("GATE-11")
+def test_each_call_can_be_answered_before_it_runs(document: dict[str, Any]) -> None:
+    called = document["paths"]["/objects/Counter/{id}/call/increment"]["post"]
+    names = {resolved(document, parameter)["name"] for parameter in called["parameters"]}
+    assert {"Prefer", "GoVerse-Delay"} <= names
+    accepted = resolved(document, called["responses"]["202"])
+    assert {"Location", "Preference-Applied", "Retry-After"} <= set(accepted["headers"])
+    status = resolved(document, accepted["content"]["application/json"]["schema"])
+    key = ObjectKey("default", "Counter", "c1")
+    sent = SentCall("c_7", key, "increment", b"", expires_ms=1_000)
+    for shown in (CallStatus(sent, key), CallStatus(sent, key, "dead", problem=Problem("timeout", "late"))):
+        Draft202012Validator(status).validate(json.loads(shown.encode()))
+    assert set(status["properties"]) == set(CallStatus(sent, key).members())
+
+
+@pytest.mark.requirement("GATE-11")
+def test_the_document_has_the_routes_of_reliable_calls(document: dict[str, Any]) -> None:
+    found = {
+        (verb.upper(), path.replace("{id}", "c1"))
+        for path, item in document["paths"].items()
+        for verb in item
+        if path.startswith(("/calls", "/dead-letters"))
+    }
+    assert found == {
+        ("GET", "/calls"),
+        ("GET", "/calls/c1"),
+        ("DELETE", "/calls/c1"),
+        ("GET", "/calls/c1/result"),
+        ("POST", "/calls/c1/retry"),
+        ("POST", "/calls/c1/skip"),
+        ("POST", "/calls/pause"),
+        ("POST", "/calls/resume"),
+        ("POST", "/calls/cleanup"),
+        ("GET", "/dead-letters"),
+        ("POST", "/dead-letters/c1/redrive"),
+        ("POST", "/dead-letters/redrive"),
+    }
+    result = document["paths"]["/calls/{id}/result"]["get"]["responses"]
+    assert "`call_pending`" in resolved(document, result["409"])["description"]
+    assert "4XX" in result, "a business error has a status of the application"
+    assert "`call_not_found`" in resolved(document, result["404"])["description"]
+
+
+class CallPage(BaseModel):
+    number: int
+
+
+class Book(Object):
+    @call
+    async def page(self) -> CallPage:
+        return CallPage(number=1)
+
+
+def test_a_model_of_the_application_can_have_the_name_of_a_page_of_calls() -> None:
+    paths = ApiDocument(describe(Registry([Book]))).as_json("Books", "1")["paths"]
+    content = paths["/objects/Book/{id}/call/page"]["post"]["responses"]["200"]["content"]["application/json"]
+    assert content["schema"] == {"$ref": "#/components/schemas/Book_page_CallPage"}
 
 
 def test_operation_ids_are_short_and_unique_even_for_methods_named_like_operations(document: dict[str, Any]) -> None:
