@@ -11,7 +11,6 @@ import asyncio
 import os
 import signal as signals
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import httpx
 
 from benchmarks.ports import free_ports
 from benchmarks.postgres import Server, server
+from tests import preloaded
 from tests.cluster_certificates import ClusterCertificates
 from tests.etcd_server import EtcdCluster, etcd_cluster
 from tests.tcp_proxy import TcpProxy, proxy_to
@@ -117,7 +117,7 @@ class Processes:
         scheme = "https" if certificates else "http"
         self.gates = {f"gate-{number}": f"{scheme}://127.0.0.1:{port}" for number, port in enumerate(ports, 1)}
         self._folder = folder
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, preloaded.Started] = {}
         self._log_begins: dict[str, int] = {}
         roots = os.pathsep.join(str(ROOT / root) for root in ("shared", "node", "gate", "cli", "."))
         self._env = {
@@ -154,14 +154,8 @@ class Processes:
     def attempt(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command and return its result, also if it fails. A setting that is empty here is removed."""
         given = {**self._env, **variables}
-        return subprocess.run(
-            [sys.executable, "-m", "goverse_cli", *arguments],
-            env={name: value for name, value in given.items() if value},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        settings = {name: value for name, value in given.items() if value}
+        return preloaded.run("goverse_cli", *arguments, cwd=None, env=settings, timeout=PATIENCE_S)
 
     async def detour(self, name: str, undo: AsyncExitStack) -> None:
         """Put proxies around node ``name``, for all its connections. Call this before it starts."""
@@ -185,11 +179,12 @@ class Processes:
     def _start(self, name: str, arguments: list[str], variables: dict[str, str]) -> None:
         assert name not in self._running, f"{name} runs already"
         with (self._folder / f"{name}.log").open("ab") as log:
-            command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "goverse_cli", *arguments]
             links = self.certificates.of(gate=name in self.gates) if self.certificates else {}
             environment = {**self._env, **links, **variables}
             self._log_begins[name] = log.tell()
-            self._running[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            self._running[name] = preloaded.start(
+                "goverse_cli", *arguments, cwd=None, env=environment, stdio=(0, log, log)
+            )
 
     def log(self, name: str) -> str:
         """Return the log of all processes that had this name."""

@@ -7,13 +7,11 @@ snapshots. The seed of their timing is printed.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import signal
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -21,10 +19,10 @@ import pytest
 
 from benchmarks.ports import free_port
 from goverse_node.stores.wal.admin import verify
+from tests import preloaded
 from tests.chaos.ledger import ACCOUNT, Ledger, Posting, Told, post
 from tests.gate.wire import Wire, connected, request
 from tests.integration.cli.processes import application, dev, environment
-from tests.tree import ROOT
 
 KILLS = 110
 SNAPSHOT_EACH = 10
@@ -40,49 +38,32 @@ SETTINGS = {
 
 
 class Server:
-    """A server that can be started and killed quickly, many times."""
+    """A server in a folder that can be started and killed many times."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        """Use the process that starts servers."""
-        self._process = process
+    def __init__(self, folder: Path, port: int) -> None:
+        """Serve the application of ``folder``."""
+        self._folder = folder
+        self._process: preloaded.Started | None = None
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
-    async def start(self) -> int:
+    async def start(self) -> None:
         """Start the server without waiting until it responds."""
-        return await self._ask(["dev", "app.py", "--no-reload", "--port", str(self.port)])
+        await asyncio.to_thread(self._start)
 
-    async def kill(self, pid: int) -> None:
+    def _start(self) -> None:
+        command = ("goverse_cli", "dev", "app.py", "--no-reload", "--port", str(self.port))
+        with (self._folder / "server.log").open("ab") as log:
+            self._process = preloaded.start(
+                *command, cwd=self._folder, env=environment(**SETTINGS), stdio=(0, log, log)
+            )
+
+    async def kill(self) -> None:
         """Kill the server, which must have been alive until then."""
-        os.kill(pid, signal.SIGKILL)
-        assert await self._ask(None) == -signal.SIGKILL, "the server exited without being killed"
-
-    async def _ask(self, question: list[str] | None) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question).encode() + b"\n")
-        async with asyncio.timeout(PATIENCE_S):
-            return int(await self._process.stdout.readline())
-
-
-@asynccontextmanager
-async def preloaded(folder: Path, port: int) -> AsyncGenerator[Server]:
-    """Yield a server in ``folder`` that is not started yet."""
-    with (folder / "server.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.chaos.preloaded"),
-            cwd=folder,
-            env=environment(**SETTINGS, PYTHONPATH=f"{environment()['PYTHONPATH']}{os.pathsep}{ROOT}"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-    try:
-        yield Server(process, port)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        await asyncio.wait_for(process.wait(), PATIENCE_S)
+        assert self._process is not None
+        self._process.kill()
+        code = await asyncio.to_thread(self._process.wait, PATIENCE_S)
+        assert code == -signal.SIGKILL, "the server exited without being killed"
 
 
 class Callers:
@@ -145,7 +126,7 @@ async def kill_often(server: Server, callers: Callers, chance: random.Random) ->
     loop = asyncio.get_running_loop()
     snapshot_s = PATIENCE_S
     for kill in range(KILLS):
-        pid = await server.start()
+        await server.start()
         kind = "snapshot" if kill % SNAPSHOT_EACH == 0 else chance.choice(("start", "load", "load", "snapshot"))
         if kind == "start":
             await asyncio.sleep(chance.uniform(0, 0.3))
@@ -163,7 +144,7 @@ async def kill_often(server: Server, callers: Callers, chance: random.Random) ->
                 await making
                 snapshot_s = loop.time() - began
             making.cancel()
-        await server.kill(pid)
+        await server.kill()
 
 
 @pytest.mark.chaos
@@ -173,16 +154,16 @@ async def test_no_acknowledged_call_is_lost_or_applied_twice_over_a_hundred_kill
     sys.stdout.write(f"GOVERSE_TEST_SEED={seed}\n")
     application(tmp_path, ACCOUNT)
     port = free_port()
-    async with preloaded(tmp_path, port) as server:
-        callers = Callers(server.url, seed)
-        async with asyncio.timeout(RUN_S), asyncio.TaskGroup() as group:
-            for writer in range(WRITERS):
-                group.create_task(callers.write(writer))
-            await kill_often(server, callers, random.Random(seed))
-            pid = await server.start()
-            await callers.progress()
-            callers.enough = True
-        await server.kill(pid)
+    server = Server(tmp_path, port)
+    callers = Callers(server.url, seed)
+    async with asyncio.timeout(RUN_S), asyncio.TaskGroup() as group:
+        for writer in range(WRITERS):
+            group.create_task(callers.write(writer))
+        await kill_often(server, callers, random.Random(seed))
+        await server.start()
+        await callers.progress()
+        callers.enough = True
+    await server.kill()
 
     ledger = callers.ledger
     found = verify(tmp_path / ".goverse")

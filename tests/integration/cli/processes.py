@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from typing import Any, cast
 
 import httpx
 
+from tests import preloaded
 from tests.tree import ROOT
 
 PATIENCE_S = 60.0
@@ -48,16 +48,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def goverse(*arguments: str, cwd: Path, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command and return its result."""
-    return subprocess.run(
-        [sys.executable, "-m", "goverse_cli", *arguments],
-        cwd=cwd,
-        env=environment(**more),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    return preloaded.run("goverse_cli", *arguments, cwd=cwd, env=environment(**more), stdin=stdin, timeout=PATIENCE_S)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -88,21 +79,21 @@ class Dev:
     def __init__(self, cwd: Path, *arguments: str, **more: str) -> None:
         """Start the command, with its log in JSON so that the tests can read it."""
         self.records: list[dict[str, Any]] = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "goverse_cli", "dev", *arguments],
-            cwd=cwd,
-            env=environment(**{"LOG_FORMAT": "json", **more}),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        reading, writing = os.pipe()
+        self._log = os.fdopen(reading, encoding="utf-8")
+        with os.fdopen(writing, "wb") as log, Path(os.devnull).open("rb") as nothing:
+            self._process = preloaded.start(
+                *("goverse_cli", "dev", *arguments),
+                cwd=cwd,
+                env=environment(**{"LOG_FORMAT": "json", **more}),
+                stdio=(nothing, 1, log),
+            )
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+        for line in self._log:
             try:
                 self.records.append(json.loads(line))
             except ValueError:
@@ -165,8 +156,7 @@ class Dev:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._log.close()
 
 
 @contextmanager
