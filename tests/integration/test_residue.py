@@ -67,7 +67,7 @@ def _close_all(node: Node) -> None:
 
 
 @pytest.mark.requirement("OBJ-5")
-@pytest.mark.parametrize("cycles", forms(quick=4_000, system=50_000))
+@pytest.mark.parametrize("cycles", forms(quick=4_000, system=20_000))
 async def test_many_cycles_of_activation_and_passivation_leave_nothing_behind(cycles: int) -> None:
     store = MemoryStore()
     await store.open()

@@ -123,9 +123,9 @@ async def test_every_bit_of_a_header_and_a_record_counts(tmp_path: Path, step: i
 
 
 @pytest.mark.requirement("WAL-1", "WAL-2", "DUR-3")
-@pytest.mark.parametrize("step", forms(quick=53, system=1))
+@pytest.mark.parametrize("step", forms(quick=7, system=1))
 @pytest.mark.parametrize("file", ["log", "snapshot"])
-async def test_every_bit_of_records_with_effects_counts(tmp_path: Path, step: int, file: str) -> None:
+async def test_every_byte_of_records_with_effects_counts(tmp_path: Path, step: int, file: str) -> None:
     async with opened(tmp_path / "source") as store:
         everything = Effects((sent("c_2"),), settlement(7), (), (Mark(1 << 14, 1, "x"),), (ended(),))
         await committed(store, [sends(sent("c_1")), replace(call("c1", 0, "k"), effects=everything)])
@@ -136,9 +136,8 @@ async def test_every_bit_of_records_with_effects_counts(tmp_path: Path, step: in
     (name,) = (name for name in content if name.endswith(".wal" if file == "log" else ".snap"))
     directory = tmp_path / "flipped"
     for at in range(RECORDS_AT if file == "log" else 0, len(content[name]), step):
-        for bit in range(8):
-            write_files(directory, {**content, name: flipped(content[name], at, bit)})
-            assert not await survives(directory, 1)
+        write_files(directory, {**content, name: flipped(content[name], at, at % 8)})
+        assert not await survives(directory, 1)
 
 
 @pytest.mark.requirement("WAL-1", "WAL-2")
