@@ -252,14 +252,21 @@ def test_a_call_of_a_missing_object_names_the_command_that_creates_it(
     assert hint.format(url=server.url) in ended.stderr
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the data of a stopped server, in which c1 was incremented to 1, 2 and 3."""
-    application(tmp_path)
-    with dev(tmp_path, "app.py", "--no-reload") as running:
+    path = tmp_path_factory.mktemp("written")
+    application(path)
+    with dev(path, "app.py", "--no-reload") as running:
         assert [running.increment() for _ in range(3)] == [1, 2, 3]
         running.increment(object_id="c2")
-    return tmp_path
+    return path
+
+
+@pytest.fixture
+def data(written: Path, tmp_path: Path) -> Path:
+    """A copy of ``written``."""
+    return Path(shutil.copytree(written, tmp_path, dirs_exist_ok=True))
 
 
 @pytest.mark.requirement("WAL-3")
@@ -283,7 +290,7 @@ def test_dump_restore_and_diff(data: Path) -> None:
         json.loads(goverse("diff", ".goverse", "restored", "-o", "json", cwd=data).stdout.splitlines()[1])["id"] == "c2"
     )
 
-    with dev(data, "app.py", "--data-dir", "restored") as running:
+    with dev(data, "app.py", "--no-reload", "--data-dir", "restored") as running:
         assert running.increment() == 3
 
 
@@ -361,7 +368,7 @@ def test_snapshot_and_trim_at_rest(data: Path) -> None:
 
     assert (made.returncode, json.loads(made.stdout)["objects"]) == (0, 2)
     assert (trimmed.returncode, set(json.loads(trimmed.stdout))) == (0, {"segments", "snapshots", "bytes"})
-    with dev(data, "app.py") as running:
+    with dev(data, "app.py", "--no-reload") as running:
         assert running.increment() == 4
 
 

@@ -166,7 +166,7 @@ def test_a_data_directory_in_use_is_reported_with_a_remedy(tmp_path: Path, mode:
 @pytest.mark.requirement("WAL-4")
 def test_damaged_data_is_refused_and_the_file_is_named(tmp_path: Path, mode: str) -> None:
     application(tmp_path)
-    with dev(tmp_path, "app.py") as server:
+    with dev(tmp_path, "app.py", "--no-reload") as server:
         server.increment()
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
@@ -218,7 +218,7 @@ def test_serving_other_machines_logs_a_warning(tmp_path: Path) -> None:
     application(tmp_path)
     allow = {"GOVERSE_GATE__ALLOW_UNAUTHENTICATED_REMOTE": "true"}
 
-    with dev(tmp_path, "app.py", "--host", "0.0.0.0", **allow) as server:
+    with dev(tmp_path, "app.py", "--no-reload", "--host", "0.0.0.0", **allow) as server:
         warning = server.wait_for("other machines can reach 0.0.0.0")
         assert warning["level"] == "warning"
         assert server.url.startswith("http://127.0.0.1:")
@@ -342,7 +342,7 @@ def test_a_web_page_is_served_beside_the_objects(tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "index.html").write_text("<h1>Counters</h1>")
 
-    with dev(tmp_path, "app.py", "--web", "web") as server:
+    with dev(tmp_path, "app.py", "--no-reload", "--web", "web") as server:
         assert "Counters" in httpx.get(server.url + "/").text
         assert server.increment() == 1
 

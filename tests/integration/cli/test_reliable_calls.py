@@ -50,13 +50,13 @@ def _state(server: Dev, path: str) -> dict[str, object]:
 def test_calls_that_were_sent_before_a_kill_take_effect_once(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
     for delay_s in (0.5, 0.001):
-        with dev(tmp_path, "app.py") as server:  # its end is a SIGKILL
+        with dev(tmp_path, "app.py", "--no-reload") as server:  # its end is a SIGKILL
             order = f"{server.url}/objects/Buyer/b/call/order"
             for _ in range(ORDERS):
                 answer = httpx.post(order, json={"delay_s": delay_s}, timeout=PATIENCE_S)
                 assert answer.status_code == 200, answer.text
 
-    with dev(tmp_path, "app.py") as server:
+    with dev(tmp_path, "app.py", "--no-reload") as server:
         until(lambda: _state(server, "Buyer/b")["ended"] == ["success"] * (2 * ORDERS), "all outcomes")
         assert _state(server, "Shop/s") == {"sold": 2 * ORDERS}
         assert _state(server, "Buyer/b")["sent"] == 2 * ORDERS

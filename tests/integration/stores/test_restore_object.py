@@ -65,7 +65,7 @@ def restore(folder: Path, *arguments: str) -> dict[str, Any]:
 
 def test_beside_a_server_and_at_rest_by_position_and_by_time(tmp_path: Path) -> None:
     application(tmp_path)
-    with dev(tmp_path, "app.py") as server:
+    with dev(tmp_path, "app.py", "--no-reload") as server:
         assert [server.increment(), server.increment(), server.increment(object_id="other")] == [1, 2, 1]
         before = datetime.now(UTC).isoformat()
         assert server.increment(by=40) == 42
@@ -84,7 +84,7 @@ def test_beside_a_server_and_at_rest_by_position_and_by_time(tmp_path: Path) -> 
 
 def test_a_deleted_object_comes_back_with_a_higher_version(tmp_path: Path) -> None:
     application(tmp_path)
-    with dev(tmp_path, "app.py") as server:
+    with dev(tmp_path, "app.py", "--no-reload") as server:
         server.increment(by=7)
         server.signal(signal.SIGTERM)
         server.wait()
@@ -94,7 +94,7 @@ def test_a_deleted_object_comes_back_with_a_higher_version(tmp_path: Path) -> No
 
     assert made["version"] == 3
     assert states(tmp_path) == {"c1": (3, {"value": 7})}
-    with dev(tmp_path, "app.py") as server:
+    with dev(tmp_path, "app.py", "--no-reload") as server:
         assert server.increment() == 8
 
 
@@ -162,7 +162,7 @@ def test_what_cannot_be_restored_is_refused_and_nothing_changes(
 ) -> None:
     application(tmp_path)
     monkeypatch.chdir(tmp_path)
-    with dev(tmp_path, "app.py") as server:
+    with dev(tmp_path, "app.py", "--no-reload") as server:
         for _ in range(3):
             server.increment()
         server.signal(signal.SIGTERM)
