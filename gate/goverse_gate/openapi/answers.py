@@ -218,7 +218,6 @@ PARAMETERS: Final[dict[str, Any]] = {
         "With `respond-async, wait=5`: answer with the result if the call ends within 5 seconds. Other preferences are "
         "ignored (RFC 7240).",
         "schema": {"type": "string"},
-        "example": "respond-async",
     },
     "Delay": {
         "name": "GoVerse-Delay",
