@@ -59,15 +59,29 @@ class RetryState:
     For example, a call is sent as attempt 0 and the connection breaks (``LOST``). While the shard's route stays the
     same, ``next`` returns ``Park`` until the pause is over, then ``Send`` as attempt 1. If the route changes earlier,
     ``next`` returns ``Send`` immediately.
+
+    Attributes:
+        lost_with: the processes that the call was lost with (``goverse.routing.processes``).
     """
 
-    __slots__ = ("_avoided", "_began_at", "_deadline", "_lost", "_pause_s", "_retry_at", "_sent_to", "_under_way")
+    __slots__ = (
+        "_avoided",
+        "_began_at",
+        "_deadline",
+        "_lost",
+        "_pause_s",
+        "_retry_at",
+        "_sent_to",
+        "_under_way",
+        "lost_with",
+    )
 
     def __init__(self, now: float, deadline: float) -> None:
         """Start at ``now``."""
         self._began_at = now
         self._deadline = deadline
         self._lost = 0
+        self.lost_with: list[str] = []
         self._under_way = False
         self._sent_to: Route | None = None
         self._avoided: Route | None = None

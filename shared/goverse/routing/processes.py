@@ -8,7 +8,7 @@ process that happened (``lost_with``). Before it sends the call again it asks wh
 * Any other process is counted: it ended while it had the call. It may have been frozen or cut off instead; nothing here
   can tell, so one such process is no reason to give a call up.
 
-A plain call that lost two processes in this way is not carried to a third one.
+A plain call that lost three processes in this way is not carried to a fourth one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Final
 from goverse.cluster.member import Member, MemberState
 from goverse.errors import Executed, SuspectedCrash, known
 
-LOST_MAX: Final = 2
-"""Processes that a plain call may lose. With the first one, other calls were lost as well; a second one is a sign."""
+LOST_MAX: Final = 3
+"""Processes that a plain call may lose. Its neighbours are lost with them, and go to the same next process. So one loss
+proves nothing, and the second one can be an accident while a cluster is in trouble."""
 
 _LEFT_MAX: Final = 1_000
 

@@ -56,10 +56,9 @@ class RoutedCall:
         shard: the shard of the object.
         route: the route of the last send.
         retry_state: its sends so far; None during the first attempt.
-        lost_with: the processes that it was lost with, or None.
     """
 
-    __slots__ = ("_retries", "_waiter", "began_at", "lost_with", "request", "retry_state", "route", "shard")
+    __slots__ = ("_retries", "_waiter", "began_at", "request", "retry_state", "route", "shard")
 
     def __init__(self, retries: Retries, request: Request, shard: int, waiter: Waiter, now: float) -> None:
         """Start with a request that was not sent yet; ``waiter`` gets the final reply."""
@@ -67,7 +66,6 @@ class RoutedCall:
         self.shard = shard
         self.began_at = now
         self.retry_state: RetryState | None = None
-        self.lost_with: list[str] | None = None
         self.route: Route | None = None
         self._retries = retries
         self._waiter = waiter

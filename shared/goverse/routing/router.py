@@ -12,8 +12,9 @@ The delivery of a reliable call has no key, because its receiver recognises repe
 repeats it, in order with the other calls of its pair. So the router sends a delivery again only if it was provably not
 executed, and answers ``unavailable`` otherwise.
 
-A call can end the process that runs it. A plain call that lost two processes is answered with ``suspected_crash``
-instead of being sent to a third one, and a delivery that was lost with a process that has ended is not made: its sender
+A call can end the process that runs it. A plain call that lost three processes is answered with ``suspected_crash``
+instead of being sent to a fourth one, unless it is a request about reliable calls, which runs no code of an
+application. A delivery that was lost with a process that has ended is not made: its sender
 decides (``goverse.routing.processes``).
 """
 
@@ -201,8 +202,8 @@ class Router:
         if call.retry_state is None:
             call.retry_state = retry_state_of(call, route or call.route)
         call.retry_state.missed(miss, now)
-        if miss is Miss.LOST and call.route is not None:
-            call.lost_with = [*(call.lost_with or ()), self._processes.at(call.route.node)]
+        if miss is Miss.LOST and call.route is not None and call.request.operation is not Operation.CALLS:
+            call.retry_state.lost_with.append(self._processes.at(call.route.node))
         if self._closed:
             self._fail(call, known(Unavailable("the process is shutting down"), Executed.UNKNOWN))
         else:
@@ -220,7 +221,7 @@ class Router:
         delivery = call.request.delivery
         if delivery is not None and delivery.lost_with:
             return ended_with(delivery.lost_with) if self._processes.has_ended(delivery.lost_with) else None
-        return self._processes.refusal(call.lost_with) if call.lost_with else None
+        return self._processes.refusal(call.retry_state.lost_with) if call.retry_state is not None else None
 
     def _take_next_step(self, call: RoutedCall) -> None:
         now = asyncio.get_running_loop().time()

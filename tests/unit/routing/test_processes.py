@@ -16,19 +16,19 @@ def members(**incarnations: tuple[str, MemberState]) -> dict[str, Member]:
 
 
 @pytest.mark.requirement("CLU-3")
-def test_a_plain_call_that_two_processes_ended_with_is_suspected() -> None:
+def test_a_plain_call_that_three_processes_ended_with_is_suspected() -> None:
     processes = Processes()
     processes.follow(members(a=("a1", SERVING), b=("b1", SERVING)))
-    lost = [processes.at("a")]
-    processes.follow(members(a=("a2", SERVING), b=("b1", SERVING)))
+    lost = [processes.at("a"), processes.at("b")]
+    processes.follow(members(a=("a2", SERVING)))
     assert processes.refusal(lost) is None
 
-    lost.append(processes.at("b"))
-    processes.follow(members(a=("a2", SERVING)))
+    lost.append(processes.at("a"))
+    processes.follow({})
 
     error = processes.refusal(lost)
     assert error is not None
-    assert (lost, error.code, error.link_verdict) == (["a1", "b1"], "suspected_crash", Executed.UNKNOWN)
+    assert (lost, error.code, error.link_verdict) == (["a1", "b1", "a2"], "suspected_crash", Executed.UNKNOWN)
 
 
 @pytest.mark.requirement("CLU-3")
@@ -37,25 +37,25 @@ def test_one_process_that_was_lost_twice_counts_once() -> None:
     processes.follow(members(a=("a1", SERVING)))
     processes.follow({})
     assert processes.has_ended("a1")
-    assert processes.refusal(["a1", "a1"]) is None
+    assert processes.refusal(["a1", "a1", "a1"]) is None
 
 
 @pytest.mark.requirement("CLU-3")
 def test_broken_connections_to_living_processes_are_no_sign() -> None:
     processes = Processes()
-    processes.follow(members(a=("a1", SERVING), b=("b1", SERVING)))
-    assert processes.refusal(["a1", "b1"]) is None
+    processes.follow(members(a=("a1", SERVING), b=("b1", SERVING), c=("c1", SERVING)))
+    assert processes.refusal(["a1", "b1", "c1"]) is None
 
 
 @pytest.mark.requirement("CLU-3")
 @pytest.mark.parametrize("state", [DRAINING, RESTARTING])
 def test_processes_that_ended_on_purpose_are_no_sign(state: MemberState) -> None:
     processes = Processes()
-    processes.follow(members(a=("a1", SERVING), b=("b1", SERVING)))
-    processes.follow(members(a=("a1", state), b=("b1", state)))
+    processes.follow(members(a=("a1", SERVING), b=("b1", SERVING), c=("c1", SERVING)))
+    processes.follow(members(a=("a1", state), b=("b1", state), c=("c1", state)))
     processes.follow({})
     assert not processes.has_ended("a1")
-    assert processes.refusal(["a1", "b1"]) is None
+    assert processes.refusal(["a1", "b1", "c1"]) is None
 
 
 def test_an_unknown_process_has_not_ended() -> None:
