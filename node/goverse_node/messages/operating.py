@@ -85,6 +85,8 @@ class Operating:
             state = "held" if first.held else f"next in {_seconds(first.not_before_ms - now_ms)}"
             state = "running" if first.on_its_way else state
             return f"held behind {blocker.call.id}, attempt {first.attempts + 1}, {state}"
+        if place.suspected and place.void is None:
+            return "it may have ended a node, so it runs alone, after others of this kind"
         if place.not_before_ms > now_ms:
             return f"attempt {place.attempts + 1} in {_seconds(place.not_before_ms - now_ms)}"
         return "room for further deliveries to its receiver, or of this node"

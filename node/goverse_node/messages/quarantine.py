@@ -10,7 +10,8 @@ memory used up). Nothing of that attempt is left: without a trace it would end t
 * Its outbox was read, and the process that served the shard before is not known to have ended in an orderly way
   (``Shard.interrupted``). The outbox does not say which calls were on their way, so the first ``WINDOW`` calls of each
   pair are suspected. The rest of the pending calls waits until they have been tried, so that it cannot end the node
-  during a trial.
+  during a trial; but for ``BEHIND_MS`` at most, because a suspect can be impossible to try, e.g. if no node knows its
+  receiver's type yet.
 
 **Trials.** A suspect is delivered alone: one at a time of this node, and one at a time on the receiver's node
 (``goverse_node.runtime.alone``). Before it runs, a mark in the outbox says so. An answer acquits it, whatever it says.
@@ -61,6 +62,9 @@ LAST_TRIAL: Final = 4
 SUSPECTS_MAX: Final = 10_000
 """Calls that are tried one by one after an unclean end. A trial takes two commits, so these take about a minute. Calls
 are delivered in the order of their numbers after a start, so later ones were hardly on their way."""
+
+BEHIND_MS: Final = 60_000
+"""The time for which the calls behind the suspects wait at most."""
 
 _MARKS_MAX: Final = 1_000  # per record, so that it stays small
 _RETRY: Final = Backoff(50, 2_000)
@@ -130,6 +134,8 @@ class Quarantine:
             elif entry.crashes >= LAST_TRIAL:
                 self._convict(entry)
         elif interrupted and (len(entry.pair.channel) > WINDOW or len(self._suspects) >= SUSPECTS_MAX):
+            if not self._behind:
+                self._alarm.set(self._alarm.now_ms() + BEHIND_MS, self._release)
             self._behind[entry.number] = entry
             entry.place.suspected = entry.pair.suspected = True
         elif interrupted:

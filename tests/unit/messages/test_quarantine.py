@@ -11,6 +11,7 @@ from goverse.model.frames import Problem, Reply, Request
 from goverse.model.receipts import LOST_WITH
 from goverse.model.replies import decode_reply
 from goverse_node.messages import quarantine
+from goverse_node.messages.operating import Operating
 from goverse_node.runtime.alone import Alone
 from tests.unit.messages.town import Town, key, refusal, run, sent
 
@@ -193,6 +194,23 @@ def test_calls_behind_the_suspects_wait_for_the_trials(monkeypatch: pytest.Monke
         assert sorted(took[:10]) == sorted(f"c{number}" for number in range(10))
         alone = {each.delivery.id for each in town.deliveries if each.delivery is not None and each.delivery.alone}
         assert (len(took), len(alone)) == (40, 10)
+
+    run(work)
+
+
+def test_a_suspect_that_cannot_be_tried_delays_the_calls_behind_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantine, "SUSPECTS_MAX", 1)
+
+    async def work() -> None:
+        town = await Town().opened()
+        town.behaviour = lambda _: None
+        await town.send(A, *(sent(f"c{number}", key("Shop", number)) for number in range(3)))
+        await town.until(lambda: town.on_their_way == 3)
+        town.behaviour = lambda request: refusal("unknown_type") if request.key == key("Shop", 0) else Reply(b"7")
+        town.restart(crashed=True)
+        await town.until(lambda: len(town.effects) == 2, within_s=quarantine.BEHIND_MS / 1000 + 1)
+        [status] = Operating(town.dispatcher, town.store, lambda _: "", town.clock.wall_ms).find("default", "c0")
+        assert "it runs alone" in status.waits_for
 
     run(work)
 
