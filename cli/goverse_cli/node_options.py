@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from goverse.model.call_retention import CallRetention
 from goverse.settings import Settings
 from goverse_node.options import NodeOptions
 
@@ -23,4 +24,16 @@ def node_options(values: Settings) -> NodeOptions:
         batch_max_bytes=wal.batch_max_bytes,
         batch_max_ms=wal.batch_max_ms,
         history_cause=values.history.cause,
+        call_retention=call_retention_of(values),
+    )
+
+
+def call_retention_of(values: Settings) -> CallRetention:
+    """Return how long ends of reliable calls are kept."""
+    node = values.node
+    return CallRetention(
+        failed_s=node.failed_calls_retention_s,
+        expired_s=node.expired_calls_retention_s,
+        cancelled_s=node.cancelled_calls_retention_s,
+        dead_s=node.dead_letters_retention_s,
     )

@@ -28,7 +28,7 @@ from goverse_cli.collector import calm_collector
 from goverse_cli.gate_options import admin_token_file, gate_options
 from goverse_cli.hooks import start_hooks
 from goverse_cli.listener import url_of
-from goverse_cli.node_options import node_options
+from goverse_cli.node_options import call_retention_of, node_options
 from goverse_cli.served_types import with_settings
 from goverse_cli.version import release
 from goverse_gate.admin_access import token_in
@@ -161,6 +161,7 @@ async def _open_store(values: Settings, undo: AsyncExitStack, supervisor: int | 
         segment_bytes=wal.segment_bytes,
         snapshot_bytes=wal.snapshot_bytes,
         snapshots_kept=wal.snapshots_kept,
+        call_retention=call_retention_of(values),
         process=supervisor,
     )
     await store.open()

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from goverse.model.json_values import encode
 from goverse_cli.failure import ExitCode, Failure
@@ -17,7 +17,7 @@ from goverse_cli.invocation import Invocation
 from goverse_cli.printable import lines
 
 ProgressReport = Callable[[str, int, int], None]
-"""Called with a description of the work, the bytes done and the total bytes."""
+"""Called with a description of the work, the bytes or things done, and their total, 0 if that is not known."""
 
 
 def show(invocation: Invocation, document: Any, text: str) -> None:
@@ -44,13 +44,17 @@ def confirm(invocation: Invocation, question: str, *, agreed: bool) -> None:
 
 
 @contextmanager
-def progress(invocation: Invocation) -> Generator[ProgressReport]:
-    """Show a progress bar if standard error is a terminal and results are text; otherwise discard the reports."""
+def progress(invocation: Invocation, *, in_bytes: bool = True) -> Generator[ProgressReport]:
+    """Show a progress bar if standard error is a terminal and results are text; otherwise discard the reports.
+
+    The reports count bytes, or things of any kind without ``in_bytes``.
+    """
     console = Console(stderr=True)
     if invocation.as_json or not console.is_terminal or invocation.environ.get("TERM") == "dumb":
         yield _unseen
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("starting", total=None)
 

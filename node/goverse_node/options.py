@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from goverse import limits
+from goverse.model.call_retention import CallRetention
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,4 @@ class NodeOptions:
     batch_max_ms: float = limits.WAL_BATCH_MAX_MS
     history_cause: bool = True
     delivery_timeout_s: float = limits.DELIVERY_TIMEOUT_S
-    failed_calls_retention_s: float = limits.FAILED_CALLS_RETENTION_S
-    expired_calls_retention_s: float = limits.EXPIRED_CALLS_RETENTION_S
-    cancelled_calls_retention_s: float = limits.CANCELLED_CALLS_RETENTION_S
-    dead_letters_retention_s: float = limits.DEAD_LETTERS_RETENTION_S
+    call_retention: CallRetention = field(default_factory=CallRetention)

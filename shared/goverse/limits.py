@@ -112,6 +112,7 @@ FAILED_CALLS_RETENTION_S: Final = 30 * 86_400.0  # people look at failures weeks
 EXPIRED_CALLS_RETENTION_S: Final = 30 * 86_400.0
 CANCELLED_CALLS_RETENTION_S: Final = 86_400.0  # it was intended, so hardly anyone asks
 DEAD_LETTERS_RETENTION_S: Final = 30 * 86_400.0  # the time in which they can be sent again
+CALLS_RETENTION_S_MAX: Final = 3_660 * 86_400.0  # ten years, which fits the partitions of PostgreSQL
 SEND_DELAY_S_MAX: Final = 366 * 86_400.0  # of a call that a client sends; who plans further ahead has objects for that
 SEND_ATTEMPTS_MAX: Final = 5  # of such a call: a failing one holds up the later ones of its object for seconds only
 SEND_EXPIRES_S: Final = 7 * 86_400.0  # counted from the time at which it is due

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -39,7 +40,7 @@ class TestAuthorityOfTheMemoryStore(AuthorityContract):
 @pytest.mark.requirement("DUR-5")
 class TestOutboxOfTheMemoryStore(OutboxContract):
     def make_store(self) -> OutboxStore:
-        return MemoryStore(clock=self.clock)
+        return MemoryStore(clock=self.clock, call_retention=self.call_retention)
 
 
 @pytest.mark.requirement("DUR-3")
@@ -76,7 +77,8 @@ class TestOutboxOfTheSimulation(OutboxContract):
         self.world.loop.close()
 
     def make_store(self) -> OutboxStore:
-        return SimulatedStore(Database(self.world, Watchers(), MemoryStore(clock=self.clock)), "node-0", "node-0.1")
+        memory = MemoryStore(clock=self.clock, call_retention=self.call_retention)
+        return SimulatedStore(Database(self.world, Watchers(), memory), "node-0", "node-0.1")
 
 
 @pytest.mark.requirement("CLU-2", "CLU-12")
@@ -134,7 +136,7 @@ class _OutboxOnDisk(OutboxContract):
         self.directory = tmp_path / "data"
 
     def make_store(self) -> OutboxStore:
-        return WalStore(self.directory, clock=self.clock)
+        return WalStore(self.directory, clock=self.clock, call_retention=self.call_retention)
 
     async def restart(self, store: CompleteStore) -> OutboxStore:
         await store.close()
@@ -151,7 +153,7 @@ class TestOutboxOfTheWalStore(_OutboxOnDisk):
 @pytest.mark.requirement("DUR-5", "WAL-1")
 class TestOutboxOfTheWalStoreThatRotatesAllTheTime(_OutboxOnDisk):
     def make_store(self) -> OutboxStore:
-        return WalStore(self.directory, clock=self.clock, segment_bytes=4300)
+        return WalStore(self.directory, clock=self.clock, segment_bytes=4300, call_retention=self.call_retention)
 
 
 @pytest.mark.requirement("DUR-5", "WAL-2")
@@ -236,7 +238,7 @@ class TestOutboxOfPostgres(OutboxContract):
         return ServerClock(self.options.dsn)
 
     def make_store(self) -> OutboxStore:
-        return PostgresStore(self.options, clock=self.clock)
+        return PostgresStore(replace(self.options, call_retention=self.call_retention), clock=self.clock)
 
     async def restart(self, store: CompleteStore) -> OutboxStore:
         await store.close()

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Final
 
 from goverse.settings import Settings
+from goverse_cli.node_options import call_retention_of
 from goverse_node.stores.postgres.options import PostgresOptions
 
 _DAY_S: Final = 86_400.0
@@ -23,4 +24,5 @@ def postgres_of(values: Settings) -> PostgresOptions:
         changes_retention_days=postgres.changes_retention_days,
         kept_replies_bytes_max=postgres.kept_replies_bytes_max,
         replies_retention_days=ceil(values.node.idempotency_retention_s / _DAY_S) + 1,
+        call_retention=call_retention_of(values),
     )

@@ -14,7 +14,7 @@ from goverse.errors import ConfigError, GoverseError, Unavailable
 from goverse_cli.failure import ExitCode, Failure
 from goverse_cli.invocation import Invocation, invocation_of
 from goverse_cli.single_options import Commands
-from goverse_cli.terminal import confirm, show
+from goverse_cli.terminal import confirm, progress, show
 
 if TYPE_CHECKING:
     from goverse_node.stores.postgres.schema import Migration
@@ -164,8 +164,10 @@ def cleanup(
 ) -> None:
     """Delete changes, stored answers to idempotency keys and finished calls that are past their retention.
 
-    Objects are never deleted. Nodes do this every two minutes, so the command is useful only while no node runs, or
-    with --dry-run. The retention settings are postgres.changes_retention_days and node.idempotency_retention_s.
+    Objects and pending calls are never deleted. Nodes do this every two minutes, so the command is useful only while no
+    node runs, or with --dry-run. Rows are deleted in batches; an interrupted command can be repeated. The retention
+    settings are postgres.changes_retention_days, node.idempotency_retention_s, and for calls
+    node.failed_calls_retention_s, expired_calls_retention_s, cancelled_calls_retention_s and dead_letters_retention_s.
 
     \b
     Examples:
@@ -183,7 +185,10 @@ def cleanup(
             "delete changes, stored answers and finished calls past their retention permanently?",
             agreed=yes,
         )
-    expired = with_connection(invocation, dsn, lambda connection: expire(connection, options, dry_run=dry_run))
+    with progress(invocation, in_bytes=False) as report:
+        expired = with_connection(
+            invocation, dsn, lambda connection: expire(connection, options, dry_run=dry_run, report=report)
+        )
     word = "would remove" if dry_run else "removed"
     lines = [f"{word} {name}, {size} bytes" for name, size in expired.days]
     if expired.replies:

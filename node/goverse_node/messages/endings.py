@@ -58,6 +58,7 @@ class Endings:
         self._commits = commits
         self._removals: dict[Pair, None] = {}
         self._flush_set = False
+        self._retentions_ms = host.options.call_retention.by_state()
         self.concluding = 0
 
     def advance(self, pair: Pair) -> None:
@@ -132,18 +133,11 @@ class Endings:
         )
 
     def _retention_ms(self, entry: Entry, state: CallState) -> int:
-        options, call = self._host.options, entry.call
         if state == "success":
-            return call.keep_ms
-        if state == "dead" and call.on_failure == "drop":
+            return entry.call.keep_ms
+        if state == "dead" and entry.call.on_failure == "drop":
             return 0
-        seconds = {
-            "failed": options.failed_calls_retention_s,
-            "expired": options.expired_calls_retention_s,
-            "cancelled": options.cancelled_calls_retention_s,
-            "dead": options.dead_letters_retention_s,
-        }[state]
-        return max(call.keep_ms, round(seconds * 1000))
+        return self._retentions_ms[state]
 
     # --- then ---------------------------------------------------------------------------------------------------------
 
@@ -214,7 +208,7 @@ class Endings:
             on_failure="dead_letter",
             keep_ms=0,
         )
-        expires_ms = now_ms + round(self._host.options.dead_letters_retention_s * 1000)
+        expires_ms = now_ms + self._retentions_ms["dead"]
         outcome = encode_reply(Reply(problem=problem))
         letter = FinishedCall(then, pair.sender, "dead", outcome, entry.trials, now_ms, expires_ms)
         effects = Effects(removes=(entry.number,), finished=(letter,) if kept is None else (kept, letter))

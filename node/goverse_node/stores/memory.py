@@ -13,6 +13,7 @@ from typing import Final
 
 from goverse.errors import CursorExpired, StoreFailed, Unavailable
 from goverse.limits import TOMBSTONE_RETENTION_S
+from goverse.model.call_retention import CallRetention
 from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import Receipt
@@ -50,11 +51,15 @@ class MemoryStore:
         changes_kept: int = CHANGES_KEPT,
         tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
         kept: KeptBounds | None = None,
+        call_retention: CallRetention | None = None,
     ) -> None:
-        """Create an empty store. ``changes_kept`` limits the change feed, ``kept`` the replies."""
+        """Create an empty store.
+
+        ``changes_kept`` limits the change feed, ``kept`` the replies, ``call_retention`` the ends of calls.
+        """
         self._clock: Clock = clock or SystemClock()
         self._time = RunningTime(self._clock, self._clock.wall_ms())
-        self._table = Table(tombstone_retention_s=tombstone_retention_s, kept=kept)
+        self._table = Table(tombstone_retention_s=tombstone_retention_s, kept=kept, call_retention=call_retention)
         self._changes: OrderedDict[int, bytes] = OrderedDict()
         self._changes_kept = changes_kept
         self._trimmed_seq = 0

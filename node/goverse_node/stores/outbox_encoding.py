@@ -303,10 +303,18 @@ def end_name(entry: bytes) -> tuple[ObjectKey, str]:
     return key_of(entry), sub_name_of(entry)[1:].decode()
 
 
-def finished_times(entry: bytes) -> tuple[int, int, int]:
-    """Return the expiry and the time of keeping of a FINISHED entry, in running time, and the end of the call."""
-    expires, kept, finished_ms, *_ = _FINISHED.unpack_from(entry, STATE_AT)
-    return expires, kept, finished_ms
+def finished_times(entry: bytes) -> tuple[int, int]:
+    """Return the time of keeping of a FINISHED entry, in running time, and the end of the call."""
+    _, kept, finished_ms, *_ = _FINISHED.unpack_from(entry, STATE_AT)
+    return kept, finished_ms
+
+
+def expiry_of(entry: bytes, most_ms: Mapping[CallState, int]) -> int:
+    """Return the running time at which a FINISHED entry expires. ``most_ms`` limits it, by state."""
+    times: tuple[int, ...] = _FINISHED.unpack_from(entry, STATE_AT)
+    expires, _, finished_ms, expires_ms, _, state, _ = times
+    most = most_ms.get(_STATES[state])
+    return expires if most is None else expires - max(0, expires_ms - finished_ms - most)
 
 
 def finished_call(entry: bytes) -> FinishedCall:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from goverse.model.effects import CallState
 from goverse_node.stores.encoding import FINISHED, FULL, MARK, OUTCOME, PENDING, RECEIPT, STATE_AT
 from goverse_node.stores.outbox_encoding import (
     NUMBER_SIZE,
-    finished_times,
+    expiry_of,
     is_alive,
     last_of,
     outcome_number,
@@ -36,13 +39,15 @@ class Kept:
     The entries arrive in the order of their names, so a mark comes after its call, and an outcome after its receipt.
     """
 
-    def __init__(self, now_ms: int, floors: Floors) -> None:
+    def __init__(self, now_ms: int, floors: Floors, most_ms: Mapping[CallState, int]) -> None:
         """Begin with the first entry.
 
-        Finished calls that have expired by ``now_ms`` are left out, and receipts up to the floors of their senders.
+        Finished calls that have expired by ``now_ms``, also by the limits ``most_ms``, are left out, and receipts up to
+        the floors of their senders.
         """
         self._now_ms = now_ms
         self._floors = floors
+        self._most_ms = most_ms
         self._call = b""
         self._pair = b""
         self._low = 0
@@ -51,7 +56,7 @@ class Kept:
         """True if the snapshot keeps the entry, the newest of its name."""
         what = entry[0]
         if what == FINISHED:
-            return is_alive(entry) and finished_times(entry)[0] > self._now_ms
+            return is_alive(entry) and expiry_of(entry, self._most_ms) > self._now_ms
         sub_name = sub_name_of(entry)
         if what in (PENDING, MARK):
             call = owner_of(entry) + sub_name[: 1 + NUMBER_SIZE]

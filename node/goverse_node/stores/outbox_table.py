@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush, merge
 from itertools import islice
 from typing import Final
 
-from goverse.model.effects import FinishedCall, PendingCall
+from goverse.model.call_retention import CallRetention, limits_of
+from goverse.model.effects import CallState, FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import NO_RECEIPT, SENDS_MAX, WINDOW, Receipt, Settlement, Verdict, number_of
 from goverse.model.records import CommitRecord
@@ -59,8 +60,8 @@ class OutboxTable:
         rounds: the removal of receipts that are not needed any more.
     """
 
-    def __init__(self) -> None:
-        """Create an empty table."""
+    def __init__(self, call_retention: CallRetention | None = None) -> None:
+        """Create an empty table. ``call_retention`` limits the times of finished calls."""
         self.staged: list[bytes] = []
         self.latest = (0, 0)
         self._staged_receipts: dict[bytes, Receipt] = {}
@@ -68,7 +69,7 @@ class OutboxTable:
         self._marks: dict[int, bytes] = {}
         self._shards: dict[int, _Numbers] = {}
         self._receipts: dict[bytes, bytes] = {}
-        self._ends = _Ends()
+        self._ends = _Ends(limits_of(call_retention))
         self.rounds = ReceiptRounds(self._pending, self._receipts)
 
     @property
@@ -280,7 +281,7 @@ class OutboxTable:
     def _put_end(self, entry: bytes) -> None:
         self._ends.remove(*entries_of.end_name(entry))
         if entries_of.is_alive(entry):
-            _, kept_ms, _ = entries_of.finished_times(entry)
+            kept_ms, _ = entries_of.finished_times(entry)
             self.latest = max(self.latest, (kept_ms, at_ms_of(entry)))
             self._ends.add(entry)
 
@@ -325,7 +326,8 @@ class _Numbers:
 class _Ends:
     """Finished calls, by their *places*: strings whose order is the newest first, and then by id and sender."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_ms: Mapping[CallState, int]) -> None:
+        self._most_ms = most_ms
         self.entries: dict[str, bytes] = {}
         self.order = SortedIds()
         self.by_id: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -333,14 +335,14 @@ class _Ends:
         self._spans: list[int] = []
 
     def add(self, entry: bytes) -> None:
-        expires_ms, _, finished_ms = entries_of.finished_times(entry)
+        _, finished_ms = entries_of.finished_times(entry)
         key, call_id = entries_of.end_name(entry)
         place = _place(finished_ms, call_id, _owner(key))
         self.entries[place] = entry
         self.order.add(place)
         name = (key.namespace, call_id)
         self.by_id[name] = (*self.by_id.get(name, ()), place)
-        span = expires_ms // SWEEP_SPAN_MS
+        span = entries_of.expiry_of(entry, self._most_ms) // SWEEP_SPAN_MS
         if span not in self._due:
             self._due[span] = []
             heappush(self._spans, span)
@@ -365,7 +367,7 @@ class _Ends:
     def selected(self, place: str, where: CallFilter, now_ms: int) -> FinishedCall | None:
         """Return the end at a place, or None if it has expired or is not selected."""
         entry = self.entries.get(place)
-        if entry is None or entries_of.finished_times(entry)[0] <= now_ms:
+        if entry is None or entries_of.expiry_of(entry, self._most_ms) <= now_ms:
             return None
         end = entries_of.finished_call(entry)
         chosen = (
@@ -381,7 +383,7 @@ class _Ends:
             places = self._due[self._spans[0]]
             for place in places[-limit:]:
                 entry = self.entries.get(place)
-                if entry is not None and entries_of.finished_times(entry)[0] <= now_ms:
+                if entry is not None and entries_of.expiry_of(entry, self._most_ms) <= now_ms:
                     sender, call_id = entries_of.end_name(entry)
                     self._drop(place, (sender.namespace, call_id))
             swept = min(limit, len(places))

@@ -20,6 +20,7 @@ from typing import Final
 from zlib import crc32
 
 from goverse.limits import TOMBSTONE_RETENTION_S
+from goverse.model.call_retention import CallRetention
 from goverse.model.effects import ANY_VERSION
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ANCHOR_EVERY, CommitRecord, ObjectSummary, StoredObject, StoredReply
@@ -79,11 +80,12 @@ class Table:
         tombstone_retention_s: float = TOMBSTONE_RETENTION_S,
         bulk: bool = False,
         kept: KeptBounds | None = None,
+        call_retention: CallRetention | None = None,
     ) -> None:
         """Create an empty table. With ``bulk``, ids are sorted once, by :meth:`settle` after recovery."""
         self.kept_replies = 0
         self.kept_bytes = 0
-        self.outbox = OutboxTable()
+        self.outbox = OutboxTable(call_retention)
         self._kept_bounds = kept or KeptBounds()
         self._type_tables: dict[tuple[str, str], TypeTable] = {}
         self._ordered = not bulk

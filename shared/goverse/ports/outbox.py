@@ -10,7 +10,8 @@ Rules that every implementation keeps (``goverse.testing.outbox_contract`` check
 4. A call that a record sends has the number ``number_of(commit_seq, place in the record)``. It stays in the outbox
    until a record of the same object removes it.
 5. Receipts and outboxes outlive the deletion of their objects.
-6. A finished call can be read until its ``expires_ms``, and disappears some time after that.
+6. A finished call can be read until its ``expires_ms``, and disappears some time after that. A store that was opened
+   with shorter times for the states of calls (``goverse.model.call_retention``) applies them to those it already has.
 7. ``pending``, ``receipt`` and ``finished`` return durable data only.
 8. A receipt may disappear when neither its last call nor an earlier one of its sender is pending. From then on, a
    settlement of these calls is refused, although there is no receipt (``KeepsReceipts``).

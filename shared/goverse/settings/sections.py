@@ -28,6 +28,7 @@ from goverse.tls.files import TlsFiles, named
 _SEGMENT_BYTES_MIN = 2 * (limits.STATE_BYTES_MAX + limits.RESULT_BYTES_MAX)
 
 
+Retention = Annotated[float, Field(ge=0, le=limits.CALLS_RETENTION_S_MAX)]
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -234,6 +235,22 @@ class NodeSettings(Section):
     idempotency_retention_s: Annotated[float, Field(ge=60, le=limits.TOMBSTONE_RETENTION_S)] = Field(
         default=limits.IDEMPOTENCY_RETENTION_S,
         description="How long the response to an idempotency key is kept.",
+    )
+    failed_calls_retention_s: Retention = Field(
+        default=limits.FAILED_CALLS_RETENTION_S,
+        description="How long a reliable call that ended with a business error can be read; 0 keeps none. A shorter "
+        "time also applies to calls that are kept already.",
+    )
+    expired_calls_retention_s: Retention = Field(
+        default=limits.EXPIRED_CALLS_RETENTION_S,
+        description="The same for calls that expired before they took effect.",
+    )
+    cancelled_calls_retention_s: Retention = Field(
+        default=limits.CANCELLED_CALLS_RETENTION_S, description="The same for calls that were cancelled."
+    )
+    dead_letters_retention_s: Retention = Field(
+        default=limits.DEAD_LETTERS_RETENTION_S,
+        description="The same for dead letters. They can be sent again during this time.",
     )
     kept_replies_bytes_max: Annotated[ByteSize, Field(ge=limits.MIB)] = Field(
         default=ByteSize(limits.KEPT_REPLIES_BYTES_MAX),

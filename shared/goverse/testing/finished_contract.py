@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from goverse.model.call_retention import CallRetention
 from goverse.model.effects import CallState, FinishedCall
 from goverse.model.keys import ObjectKey
 from goverse.ports.outbox import CallFilter, Outbox
@@ -86,6 +87,27 @@ class FinishedContract(OutboxHarness):
                 assert await later.finished(_ALL, limit=9) == [long]
             finally:
                 await later.close()
+
+    async def test_a_shorter_retention_applies_to_calls_that_are_kept_for_longer(self) -> None:
+        self.call_retention = CallRetention(failed_s=10, expired_s=20, cancelled_s=0, dead_s=70)
+        async with self.opened() as store:
+            ends = {state: ended(sent(state), state=state, finished_ms=NOW_MS) for state in _STATES}
+            await seqs_of(store, [keeps(*ends.values())])
+            waits: list[tuple[float, set[CallState]]] = [
+                (0, {"success", "failed", "expired", "dead"}),
+                (9.999, {"success", "failed", "expired", "dead"}),
+                (0.001, {"success", "expired", "dead"}),
+                (10, {"success", "dead"}),
+                (39.999, {"success", "dead"}),
+                (0.001, set()),
+            ]
+            for seconds, living in waits:
+                self.clock.advance(seconds)
+                assert {end.state for end in await store.finished(_ALL, limit=9)} == living
+                assert await store.count_finished(_ALL, limit=9) == len(living)
+                for state, end in ends.items():
+                    assert await store.finished_call("default", state) == (end if state in living else None)
+            assert await store.forget_finished(_ALL, limit=9) == 0
 
     async def test_a_call_is_found_by_its_id_in_its_namespace(self) -> None:
         async with self.opened() as store:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from goverse.model.call_retention import CallRetention
 from goverse.model.effects import ANY_VERSION, CallState, Effects, FinishedCall, PendingCall, SentCall
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import Delivery, Receipt, Settlement
@@ -23,7 +24,13 @@ class OutboxStore(CompleteStore, Outbox, Protocol):
 
 
 class OutboxHarness(StoreHarness):
-    """The store harness for stores that keep outboxes."""
+    """The store harness for stores that keep outboxes.
+
+    Attributes:
+        call_retention: the limits on finished calls that ``make_store`` passes on to the store.
+    """
+
+    call_retention: CallRetention | None = None
 
     def make_store(self) -> OutboxStore:
         """Return a store that is not open yet, with ``self.clock`` and with data of its own."""

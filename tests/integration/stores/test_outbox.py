@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from goverse.errors import DataNewer
-from goverse.model.effects import Effects, FinishedCall, Mark, PendingCall
+from goverse.model.call_retention import CallRetention
+from goverse.model.effects import CallState, Effects, FinishedCall, Mark, PendingCall
 from goverse.model.receipts import NO_RECEIPT, Receipt, number_of
+from goverse.ports.clock import ManualClock
 from goverse.ports.outbox import CallFilter
 from goverse.testing.outbox_harness import (
     RECEIVER,
     SENDER,
     effects,
     ended,
+    keeps,
     receipt,
     sends,
     sent,
@@ -39,6 +44,7 @@ from goverse_node.stores.wal.store import WalStore
 from tests.integration.stores.samples import NOW_MS, committed, files_of, opened, segments_of, write_files
 
 SHARD = 5
+STATES: Sequence[CallState] = get_args(CallState)
 Contents = tuple[Sequence[PendingCall], Sequence[FinishedCall], Sequence[Receipt]]
 
 
@@ -128,6 +134,23 @@ async def test_a_snapshot_does_without_the_receipts_that_no_delivery_needs(tmp_p
         pending, _, receipts = await contents(store)
         assert [call.number for call in pending] == [waiting]
         assert receipts[1].last == waiting, "the pending call would run a second time"
+
+
+@pytest.mark.requirement("WAL-2")
+async def test_a_shorter_retention_removes_ends_from_memory_and_from_the_next_snapshot(tmp_path: Path) -> None:
+    ends = [ended(sent(f"{state}-{at}"), state=state, finished_ms=NOW_MS + at) for state in STATES for at in (0, 5_000)]
+    async with opened(tmp_path, clock=ManualClock(wall_ms=NOW_MS)) as store:
+        for end in ends:
+            await committed(store, [keeps(end)])
+    short = CallRetention(failed_s=5, expired_s=5, cancelled_s=5, dead_s=5)
+    async with opened(tmp_path, clock=ManualClock(wall_ms=NOW_MS + 7_000), call_retention=short) as store:
+        left = {end.call.id for end in await store.finished(CallFilter(), limit=99)}
+        assert left == {"success-0", *(f"{state}-5000" for state in STATES)}
+        await store.snapshot()
+    names = [json.loads(line).get("call", {}).get("id") for line in dump(tmp_path, calls=True)]
+    assert sorted(filter(None, names)) == sorted(left)
+    async with opened(tmp_path, clock=ManualClock(wall_ms=NOW_MS + 8_000)) as store:
+        assert {end.call.id for end in await store.finished(CallFilter(), limit=99)} == left
 
 
 @pytest.mark.requirement("WAL-4")

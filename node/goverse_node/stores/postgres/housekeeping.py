@@ -32,6 +32,8 @@ PAUSE_S: Final = 120.0  # must be shorter than the ten minutes in which each par
 WRITERS_KEPT: Final = timedelta(days=30)
 RECEIPTS_ROUND: Final = timedelta(minutes=15)
 """The time from one search for receipts that are not needed to the next."""
+_OVERLAP_MS: Final = 3_600_000
+"""Ends of calls can be committed late, and their times are those of their nodes."""
 _BLOCKS: Final = 1_000
 """Pages of the table of receipts that one statement searches."""
 
@@ -70,6 +72,7 @@ class Housekeeping:
         self._options = options
         self._kept = kept
         self._switched = False
+        self._cleaned_ms = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -154,7 +157,11 @@ class Housekeeping:
             Unavailable: as ``prepare``.
         """
         await self._ask(lambda connection: connection.execute(_FORGET_WRITERS, WRITERS_KEPT))
-        return await self._ask(lambda connection: expire(connection, self._options))
+        since_ms = self._cleaned_ms - _OVERLAP_MS if self._cleaned_ms else 0
+        now_ms = await self._ask(lambda connection: connection.fetchval("SELECT goverse.now_ms()"))
+        expired = await self._ask(lambda connection: expire(connection, self._options, since_ms=since_ms))
+        self._cleaned_ms = now_ms
+        return expired
 
     async def forget(self) -> None:
         """Remove replies under routers' keys, and under keys derived from them, that are at least twenty minutes old.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from goverse.limits import KEPT_REPLIES_DISK_BYTES_MAX
+from goverse.model.call_retention import CallRetention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class PostgresOptions:
         statement_timeout_s: the timeout of one statement.
         changes_retention_days: whole days for which changes are kept for readers of the feed; 0 keeps none.
         replies_retention_days: whole days for which a partition of kept replies is kept after its own day.
+        call_retention: limits on the times for which ends of calls are kept.
         kept_replies_bytes_max: the size of the kept replies on disk at which new calls with a key are refused.
     """
 
@@ -30,4 +32,5 @@ class PostgresOptions:
     statement_timeout_s: float = 30.0
     changes_retention_days: int = 7
     replies_retention_days: int = 2
+    call_retention: CallRetention | None = None
     kept_replies_bytes_max: int = KEPT_REPLIES_DISK_BYTES_MAX

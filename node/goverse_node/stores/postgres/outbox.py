@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar, get_args
 
@@ -19,8 +19,12 @@ T = TypeVar("T")
 Pair = tuple[ObjectKey, ObjectKey]
 """A receiver and a sender."""
 
+Limits = Mapping[CallState, int]
+"""The longest time for which ends of calls are kept, by state, in milliseconds."""
+
 _SHARE_MIN: Final = 16
-_STATES: Final = sorted(get_args(CallState))
+_STATES: Final[list[CallState]] = sorted(get_args(CallState))
+_UNLIMITED_MS: Final = 1 << 62
 _NEWEST: Final = (1 << 63) - 1
 
 
@@ -72,38 +76,53 @@ async def receipts(read: Read, pairs: Sequence[Pair]) -> list[Receipt]:
     return [_receipt(found.get(place)) for place in range(1, len(pairs) + 1)]
 
 
-async def finished(read: Read, where: CallFilter, after: tuple[int, str] | None, limit: int) -> list[FinishedCall]:
+async def finished(
+    read: Read, most_ms: Limits, where: CallFilter, after: tuple[int, str] | None, limit: int
+) -> list[FinishedCall]:
     """Return finished calls as ``Outbox.finished`` does."""
     before, behind = (_NEWEST, b"") if after is None else (after[0], after[1].encode())
     if where.finished_before_ms is not None and where.finished_before_ms <= before:
         before, behind = where.finished_before_ms, b""
-    rows = await read(partial(fetch, query("finished"), before, behind, *_filter(where), limit))
+    arguments = (before, behind, *_filter(where), limit, _most(where, most_ms))
+    rows = await read(partial(fetch, query("finished"), *arguments))
     return [_finished(row) for row in rows]
 
 
-async def finished_call(read: Read, namespace: str, call_id: str, sender: ObjectKey | None) -> FinishedCall | None:
+async def finished_call(
+    read: Read, most_ms: Limits, namespace: str, call_id: str, sender: ObjectKey | None
+) -> FinishedCall | None:
     """Return a finished call as ``Outbox.finished_call`` does."""
-    rows = await read(partial(fetch, query("finished_call"), call_id.encode(), namespace, *_optional(sender)))
+    arguments = (call_id.encode(), namespace, *_optional(sender), _STATES, _most(CallFilter(), most_ms))
+    rows = await read(partial(fetch, query("finished_call"), *arguments))
     return _finished(rows[0]) if rows else None
 
 
-async def count_finished(read: Read, where: CallFilter, limit: int) -> int:
+async def count_finished(read: Read, most_ms: Limits, where: CallFilter, limit: int) -> int:
     """Count finished calls as ``Outbox.count_finished`` does."""
     before = _NEWEST if where.finished_before_ms is None else where.finished_before_ms
-    rows = await read(partial(fetch, query("count_finished"), before, *_filter(where), limit))
+    arguments = (before, *_filter(where), limit, _most(where, most_ms))
+    rows = await read(partial(fetch, query("count_finished"), *arguments))
     return int(rows[0]["count"])
 
 
-async def forget_finished(where: CallFilter, limit: int, connection: Any) -> int:
+async def forget_finished(most_ms: Limits, where: CallFilter, limit: int, connection: Any) -> int:
     """Remove finished calls as ``Outbox.forget_finished`` does."""
     before = _NEWEST if where.finished_before_ms is None else where.finished_before_ms
-    done = await connection.execute(query("forget_finished"), before, *_filter(where), limit)
+    arguments = (before, *_filter(where), limit, _most(where, most_ms))
+    done = await connection.execute(query("forget_finished"), *arguments)
     return int(done.rpartition(" ")[2])
 
 
+def _states(where: CallFilter) -> list[CallState]:
+    return _STATES if where.states is None else sorted(where.states)
+
+
+def _most(where: CallFilter, most_ms: Limits) -> list[int]:
+    return [most_ms.get(state, _UNLIMITED_MS) for state in _states(where)]
+
+
 def _filter(where: CallFilter) -> tuple[Any, ...]:
-    states = _STATES if where.states is None else sorted(where.states)
-    return states, where.namespace, where.type, *_optional(where.sender), *_optional(where.receiver)
+    return _states(where), where.namespace, where.type, *_optional(where.sender), *_optional(where.receiver)
 
 
 def _optional(key: ObjectKey | None) -> tuple[int, bytes] | tuple[None, None]:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from goverse.errors import ConfigError, CursorExpired, StoreFailed, Unavailable
-from goverse.model.cause import decode_cause
+from goverse.model.call_retention import limits_of
 from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey, router_number
 from goverse.model.receipts import Receipt
@@ -35,7 +35,7 @@ from goverse.model.records import (
 from goverse.ports.authority import Holding, is_check
 from goverse.ports.clock import Clock, SystemClock
 from goverse.ports.outbox import CallFilter
-from goverse.ports.store import CommitOutcome, Conflict
+from goverse.ports.store import CommitOutcome
 from goverse_node.stores.hashes import signed, unsigned
 from goverse_node.stores.postgres import outbox, schema
 from goverse_node.stores.postgres.batches import is_brief
@@ -47,6 +47,7 @@ from goverse_node.stores.postgres.kept_size import KeptSize
 from goverse_node.stores.postgres.kinds import kind_of
 from goverse_node.stores.postgres.lookups import Lookups
 from goverse_node.stores.postgres.options import PostgresOptions
+from goverse_node.stores.postgres.rows import behind, change_of, conflict_of, object_of, reply_of
 from goverse_node.stores.postgres.statements import fetch, query
 from goverse_node.stores.postgres.vigil import Vigil
 from goverse_node.stores.postgres.writer import Carried, Writer
@@ -80,6 +81,7 @@ class PostgresStore:
         """
         self.on_reverted: Callable[[], None] | None = None
         self._options = options
+        self._most_ms = limits_of(options.call_retention)
         self._owner = owner
         self._clock = clock or SystemClock()
         self._connections = Connections(options)
@@ -233,7 +235,7 @@ class PostgresStore:
     def _outcome(self, ordinal: int, record: CommitRecord, carried: Carried) -> CommitOutcome:
         refused = carried.refused.get(ordinal)
         if refused is not None:
-            return _conflict(record, *refused)
+            return conflict_of(record, *refused)
         if not is_check(record):
             self._seq = max(self._seq, carried.base + ordinal)
         return self._seq
@@ -243,7 +245,7 @@ class PostgresStore:
     ) -> Sequence[ObjectSummary]:
         """Return up to ``limit`` living objects, sorted by id."""
         first = prefix.encode()
-        arguments = (kind_of(namespace, type_name), (after or "").encode(), first, _behind(first), limit)
+        arguments = (kind_of(namespace, type_name), (after or "").encode(), first, behind(first), limit)
         rows = await self._read(lambda connection: connection.fetch(query("list"), *arguments))
         return [ObjectSummary(row["id"].decode(), row["version"]) for row in rows]
 
@@ -260,7 +262,7 @@ class PostgresStore:
         trimmed = await self._read(lambda connection: connection.fetchval("SELECT trimmed_seq FROM goverse.feed"))
         if after < trimmed:
             raise CursorExpired(f"changes after {after} are no longer kept", oldest=str(trimmed))
-        return [_change(row, ObjectKey(row["namespace"], row["type"], row["id"].decode())) for row in rows]
+        return [change_of(row, ObjectKey(row["namespace"], row["type"], row["id"].decode())) for row in rows]
 
     async def _selected(self, after: int, limit: int, where: ChangeFilter) -> Sequence[Any]:
         """Return the rows of the changes that ``where`` selects. The feed is read in slices of bounded size."""
@@ -285,7 +287,7 @@ class PostgresStore:
         """
         arguments = (kind_of(key[0], key[1]), key[2].encode(), commit_seq)
         rows = await self._read(partial(fetch, query("change"), *arguments))
-        return _change(rows[0], key) if rows else None
+        return change_of(rows[0], key) if rows else None
 
     async def living(self) -> Mapping[tuple[str, str], int]:
         """Return the number of objects that exist, by namespace and type.
@@ -351,7 +353,7 @@ class PostgresStore:
         Raises:
             Unavailable: PostgreSQL is unavailable.
         """
-        return await outbox.finished(self._read, where, after, limit)
+        return await outbox.finished(self._read, self._most_ms, where, after, limit)
 
     async def finished_call(
         self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
@@ -361,11 +363,11 @@ class PostgresStore:
         Raises:
             Unavailable: PostgreSQL is unavailable.
         """
-        return await outbox.finished_call(self._read, namespace, call_id, sender)
+        return await outbox.finished_call(self._read, self._most_ms, namespace, call_id, sender)
 
     async def count_finished(self, where: CallFilter, *, limit: int) -> int:
         """Return the number of kept ends of calls."""
-        return await outbox.count_finished(self._read, where, limit)
+        return await outbox.count_finished(self._read, self._most_ms, where, limit)
 
     async def forget_finished(self, where: CallFilter, *, limit: int) -> int:
         """Remove up to ``limit`` kept ends of calls, the oldest first, and return how many were removed.
@@ -373,7 +375,7 @@ class PostgresStore:
         Raises:
             Unavailable: PostgreSQL is unavailable; some of them may have been removed.
         """
-        return await self._ask(partial(outbox.forget_finished, where, limit))
+        return await self._ask(partial(outbox.forget_finished, self._most_ms, where, limit))
 
     async def forget_receipts(self) -> int:
         """Remove receipts that no delivery can need, as housekeeping does every ``RECEIPTS_ROUND``."""
@@ -410,7 +412,7 @@ class PostgresStore:
         kinds, ids = [kind_of(key[0], key[1]) for key in keys], [key[2].encode() for key in keys]
         rows = await self._read(lambda connection: connection.fetch(query("load"), kinds, ids))
         found = {row["place"]: row for row in rows}
-        return [_object(found.get(place)) for place in range(1, len(keys) + 1)]
+        return [object_of(found.get(place)) for place in range(1, len(keys) + 1)]
 
     async def _recall_all(self, keys: Sequence[tuple[ObjectKey, str]]) -> Sequence[StoredReply | None]:
         found: dict[int, StoredReply] = {}
@@ -425,7 +427,7 @@ class PostgresStore:
         for name, rows in wanted.items():
             indexes, *columns = (list(column) for column in zip(*rows, strict=True))
             kept = await self._read(partial(fetch, query(name), *columns))
-            found |= {indexes[row["place"] - 1]: _reply(row, self._clock.wall_ms()) for row in kept}
+            found |= {indexes[row["place"] - 1]: reply_of(row, self._clock.wall_ms()) for row in kept}
         return [found.get(index) for index in range(len(keys))]
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
@@ -452,49 +454,3 @@ class PostgresStore:
             if isinstance(refusal, ConfigError):  # the settings were right at the start, so this can be temporary
                 raise Unavailable(f"connecting to PostgreSQL failed: {refusal.detail}") from error
             raise refusal from error
-
-
-def _object(row: Any) -> StoredObject | None:
-    if row is None:
-        return None
-    return StoredObject(
-        row["version"], row["state"], row["state_version"], row["commit_seq"], row["modified_ms"], row["creation"]
-    )
-
-
-def _reply(row: Any, now_ms: int) -> StoredReply:
-    return StoredReply(row["fingerprint"], row["reply"], now_ms + row["left_ms"], row["commit_seq"])
-
-
-def _change(row: Any, key: ObjectKey) -> Change:
-    cause = row["cause"]
-    return Change(
-        row["commit_seq"],
-        key,
-        row["version"],
-        row["state"],
-        row["at_ms"],
-        row["state_version"],
-        row["generation"],
-        row["previous_seq"],
-        row["anchor_seq"],
-        decode_cause(cause) if cause is not None else None,
-    )
-
-
-def _conflict(record: CommitRecord, why: str, present: int) -> Conflict:
-    if why == "fenced":
-        return Conflict(
-            f"epoch {record.epoch} of shard {record.shard} is outdated; the newest is {present}", fenced=True
-        )
-    if why == "receipt":
-        return Conflict(f"the call is not the next one of its sender that {record.key} can settle")
-    if why == "key":
-        return Conflict(f"{record.key} already has a reply under this idempotency key")
-    return Conflict(f"{record.key} is at version {present}, not {record.expected}")
-
-
-def _behind(prefix: bytes) -> bytes | None:
-    """Return the smallest bytes that are greater than all bytes with ``prefix``, or None if there are none."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None

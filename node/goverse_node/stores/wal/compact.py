@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from goverse.errors import DataDamaged, StoreError
+from goverse.model.effects import CallState
 from goverse_node.stores.receipt_rounds import Floors
 from goverse_node.stores.wal.directory import DataDirectory
 from goverse_node.stores.wal.files import Files, RealFiles
@@ -46,6 +47,7 @@ class Task:
         tombstones_before_ms: tombstones older than this wall-clock time are left out.
         receipts_floor, receipts_held: the floors up to which receipts are left out. They must have been true at a
             position up to ``upto``: else the snapshot could have a pending call without its receipt.
+        calls_most_ms: the limits on the times of finished calls, by state.
     """
 
     directory: str
@@ -54,6 +56,7 @@ class Task:
     tombstones_before_ms: int
     receipts_floor: int = 0
     receipts_held: tuple[tuple[int, int], ...] = ()
+    calls_most_ms: tuple[tuple[CallState, int], ...] = ()
 
     @property
     def floors(self) -> Floors:
@@ -109,7 +112,11 @@ def snapshot_of(
         fold.add(Log(directory, manifest, files, progress).records(after, task.upto))
         older = base.bodies(files) if base is not None else iter(())
         bodies = fold.merged(
-            older, now_ms=task.now_ms, tombstones_before_ms=task.tombstones_before_ms, floors=task.floors
+            older,
+            now_ms=task.now_ms,
+            tombstones_before_ms=task.tombstones_before_ms,
+            floors=task.floors,
+            calls_most_ms=dict(task.calls_most_ms),
         )
         entry = write_snapshot(
             path,

@@ -12,12 +12,14 @@ receipts that no delivery can need (``goverse_node.stores.receipt_rounds``).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from goverse.limits import MIB
+from goverse.model.call_retention import NO_LIMITS
+from goverse.model.effects import CallState
 from goverse_node.stores.encoding import (
     ALIVE,
     EFFECTS,
@@ -116,15 +118,21 @@ class Fold:
                 self._spill()
 
     def merged(
-        self, base: Iterable[bytes], *, now_ms: int, tombstones_before_ms: int, floors: Floors = _NO_FLOORS
+        self,
+        base: Iterable[bytes],
+        *,
+        now_ms: int,
+        tombstones_before_ms: int,
+        floors: Floors = _NO_FLOORS,
+        calls_most_ms: Mapping[CallState, int] = NO_LIMITS,
     ) -> Iterator[bytes]:
         """Yield the records of the new snapshot: ``base``, the old snapshot, merged with the added records.
 
-        ``floors`` are those of receipts.
+        ``floors`` are those of receipts, ``calls_most_ms`` the limits on the times of finished calls.
         """
         versions: dict[tuple[str, str], int] = {}
         previous = b""
-        kept = Kept(now_ms, floors)
+        kept = Kept(now_ms, floors, calls_most_ms)
         with ExitStack() as opened:
             sources = [_keyed(_without_floors(base, versions)), self._sorted()]
             sources += [_keyed(self._run(path, opened)) for path in self._runs]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from goverse.errors import DataDamaged, GoverseError, StoreFailed, Unavailable
 from goverse.limits import TOMBSTONE_RETENTION_S, WAL_SEGMENT_BYTES, WAL_SNAPSHOT_BYTES, WAL_SNAPSHOTS_KEPT
+from goverse.model.call_retention import CallRetention, limits_of
 from goverse.model.effects import FinishedCall, PendingCall
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import Receipt
@@ -73,6 +74,7 @@ class WalStore:
         on_batch: called on the event loop after each durable batch.
         make_origin: creates the identity of a new store.
         kept: limits on the memory of kept replies.
+        call_retention: limits on the times for which ends of calls are kept.
         process: the process that the lock names, if stopping this process is not enough to free the directory.
         serves: False for a command that runs no code of the application. It leaves the sign of an unclean end, which
             the next process that serves the directory has to find.
@@ -92,6 +94,7 @@ class WalStore:
         on_batch: Callable[[BatchWritten], None] | None = None,
         make_origin: Callable[[], Origin] = new_origin,
         kept: KeptBounds | None = None,
+        call_retention: CallRetention | None = None,
         process: int | None = None,
         serves: bool = True,
     ) -> None:
@@ -104,6 +107,7 @@ class WalStore:
         self._on_batch = on_batch
         self._make_origin = make_origin
         self._kept = kept
+        self._call_retention = call_retention
         self._process = process
         self._serves = serves
         self._table = Table()
@@ -116,7 +120,7 @@ class WalStore:
         self._inflight: asyncio.Future[None] | None = None
         self._freed: asyncio.Future[None] | None = None
         self._batch = (0, 0, 0)
-        self._retention = Retention(snapshot_bytes, snapshots_kept, tombstone_retention_s)
+        self._retention = Retention(snapshot_bytes, snapshots_kept, tombstone_retention_s, limits_of(call_retention))
         self._time = RunningTime(self._clock, self._clock.wall_ms())
         floors = self._floors
         self._upkeep = Upkeep(self._directory, self._files, self._stats, self._retention, now=self._now, floors=floors)
@@ -164,7 +168,12 @@ class WalStore:
         ).run()
 
     def _make_table(self) -> Table:
-        return Table(tombstone_retention_s=self._retention.tombstone_retention_s, bulk=True, kept=self._kept)
+        return Table(
+            tombstone_retention_s=self._retention.tombstone_retention_s,
+            bulk=True,
+            kept=self._kept,
+            call_retention=self._call_retention,
+        )
 
     def _begin(self, recovered: Recovered) -> None:
         self._table = recovered.table

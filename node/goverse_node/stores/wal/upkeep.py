@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from goverse.model.effects import CallState
 from goverse_node.stores.receipt_rounds import Floors
 from goverse_node.stores.wal.compact import Task
 from goverse_node.stores.wal.compactor import Compactor
@@ -39,11 +40,13 @@ class Retention:
         snapshot_bytes: the size of the log at which a snapshot starts; 0 for no automatic snapshots.
         snapshots_kept: the number of snapshots to keep.
         tombstone_retention_s: the time for which deleted objects are remembered.
+        calls_most_ms: the limits on the times of finished calls, by state.
     """
 
     snapshot_bytes: int
     snapshots_kept: int
     tombstone_retention_s: float
+    calls_most_ms: Mapping[CallState, int]
 
 
 class Now(NamedTuple):
@@ -159,8 +162,8 @@ class Upkeep:
         covered = self._stats.log_bytes
         now = self._now()
         before_ms = now.wall_ms - round(self._retention.tombstone_retention_s * 1000)
-        held = tuple(floors.held.items())
-        task = Task(str(self._directory.root), upto, now.running_ms, before_ms, floors.floor, held)
+        held, calls = tuple(floors.held.items()), tuple(self._retention.calls_most_ms.items())
+        task = Task(str(self._directory.root), upto, now.running_ms, before_ms, floors.floor, held, calls)
         made = await asyncio.to_thread(self._compactor.compact, task)
         entry = made.snapshot
         await self._switch(
