@@ -48,6 +48,8 @@ from goverse_node.stores.encoding import (
 
 U32: Final = Struct("<I")
 NUMBER_SIZE: Final = 12
+CALL_HEAD: Final = 5
+"""Bytes of an encoded call before its JSON array, whose first member is the id (``goverse.model.effects``)."""
 _OWNER: Final = Struct("<BBH")
 _SENDER: Final = Struct(">HHH")
 _FINISHED: Final = Struct("<QQQQIBI")
@@ -185,6 +187,12 @@ def shard_in(entry: bytes) -> int:
     """Return the shard in a PENDING entry."""
     shard: int = U32.unpack_from(entry, STATE_AT)[0]
     return shard
+
+
+def is_note(entry: bytes) -> bool:
+    """True if the call of a PENDING entry is a note, which is never delivered: its id and its method begin with @."""
+    at = STATE_AT + U32.size + CALL_HEAD
+    return entry[at : at + 3] == b'["@' and decode_call(value_of(entry)[U32.size :]).method.startswith("@")
 
 
 def pending_call(entry: bytes, mark: bytes | None) -> PendingCall:

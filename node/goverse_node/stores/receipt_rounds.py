@@ -2,6 +2,7 @@
 
 A receipt is needed while its last call, or an earlier one of the same sender, is pending. Pending calls are looked at
 by groups of senders, because there can be a million of them: the *floor* of a group is below all of its pending calls.
+Notes are left out: they can stay for months, and no delivery of them needs a receipt.
 A receipt up to the floor of its sender can go. A delivery of a call that was settled can still be on its way then, so
 the table refuses settlements up to the floor.
 
@@ -105,7 +106,7 @@ class ReceiptRounds:
             return
         for number in self._numbers[-limit:]:
             entry = self._pending.get(number)
-            if entry is not None:
+            if entry is not None and not entries_of.is_note(entry):
                 group = group_of(entries_of.sender_names(entry))
                 self._held[group] = min(number - 1, self._held.get(group, number))
         del self._numbers[-limit:]

@@ -63,6 +63,7 @@ class KeepsReceipts(Protocol):
         """Remove the receipts that have not been needed since the previous call, and return how many were removed.
 
         A receipt is not needed while no call of its sender is pending that was sent before its last one, or is that.
+        A call whose id and method begin with ``@`` is never delivered, and does not count.
 
         Raises:
             Unavailable: the store does not answer; some of them may have been removed.

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Final, Protocol, cast
 
 from goverse.limits import CLUSTER_SHARDS
+from goverse.model.effects import SentCall
 from goverse.model.keys import ObjectKey, placement_hash, shard_at
 from goverse.model.receipts import NO_RECEIPT, number_of
+from goverse.model.records import CommitRecord
 from goverse.ports.outbox import KeepsReceipts
 from goverse.ports.store import Conflict
 from goverse.testing.outbox_harness import (
@@ -96,6 +98,25 @@ class ForgottenReceiptContract(OutboxHarness):
             await seqs_of(store, [effects(SENDER, _shard(SENDER), removes=(waiting,))])
             assert await store.forget_receipts() == 2
 
+    async def test_calls_that_are_never_delivered_keep_no_receipts(self) -> None:
+        async with self.opened() as store:
+            await seqs_of(store, [_sends(SentCall("@once/mail", SENDER, "@once", b"{}"))])
+            await _exchange(store, SENDER, RECEIVER)
+            await seqs_of(store, [_sends(SentCall("@mine", THIRD, "deposit", b"{}"))])
+            behind = await _exchange(store, SENDER, RECEIVER)
+            await _exchange(store, OTHER_SENDER, RECEIVER)
+            await store.forget_receipts()
+            assert await store.forget_receipts() == 1, "the id alone makes no note"
+            assert (await receipt(store)).last == behind
+            waiting = await store.pending([_shard(SENDER)], after=0, limit=9)
+            assert [call.call.id for call in waiting] == ["@once/mail", "@mine"]
+
+            await seqs_of(store, [settles_of(SENDER, THIRD, waiting[1].number)])
+            await seqs_of(store, [effects(SENDER, _shard(SENDER), removes=(waiting[1].number,))])
+            assert await store.forget_receipts() == 2, "only the note is pending"
+            late = await _send(store, SENDER)
+            await seqs_of(store, [settles_of(SENDER, RECEIVER, late)])
+
     async def test_receipts_and_pending_calls_are_the_same_after_a_restart(self) -> None:
         async with self.opened() as store:
             await _exchange(store, OTHER_SENDER, RECEIVER)
@@ -112,6 +133,10 @@ class ForgottenReceiptContract(OutboxHarness):
                 assert (await receipt(later, THIRD, OTHER_SENDER)).last > waiting
             finally:
                 await later.close()
+
+
+def _sends(call: SentCall) -> CommitRecord:
+    return sends(call, key=SENDER, shard=_shard(SENDER))
 
 
 def _shard(sender: ObjectKey) -> int:

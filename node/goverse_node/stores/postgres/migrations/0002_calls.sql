@@ -150,6 +150,15 @@ CREATE FUNCTION goverse.shard_count() RETURNS integer LANGUAGE sql STABLE AS $$
     SELECT coalesce((SELECT shards FROM goverse.cluster), 8192)
 $$;
 
+CREATE FUNCTION goverse.is_note(p_content bytea) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    -- A note is a pending call that is never delivered: its id and its method begin with @. The content is a byte, the length of a
+    -- JSON array of id, receiver, method and so on, the array, and the body.
+    SELECT CASE WHEN substring(p_content FROM 6 FOR 3) = '["@'::bytea THEN
+        convert_from(substring(p_content FROM 6 FOR get_byte(p_content, 1) + (get_byte(p_content, 2) << 8)
+            + (get_byte(p_content, 3) << 16)), 'UTF8')::json ->> 2 LIKE '@%'
+    ELSE false END
+$$;
+
 CREATE FUNCTION goverse.floor_of(p_hash bigint) RETURNS numeric LANGUAGE sql STABLE AS $$
     -- no call of the sender with this hash that has a number up to this is pending
     SELECT coalesce(
@@ -393,7 +402,8 @@ CREATE FUNCTION goverse.forget_receipts(p_every interval, p_blocks bigint) RETUR
 -- Removes receipts that no delivery can need any more, from the next blocks of the table; returns how many, and null if nothing is
 -- to be done now. A round goes over the whole table and begins when the one before it began so long ago.
 --
--- A receipt is needed while its last call, or one before it, is pending in the shard of the sender. A delivery of an earlier call
+-- A receipt is needed while its last call, or one before it, is pending in the shard of the sender; notes, which are never
+-- delivered and can stay for months, do not count. A delivery of an earlier call
 -- can still be on its way; the floor refuses that. The floor stays below the mark of the round before: no transaction from
 -- before that one can still add a call, and pairs that are in use keep their receipts.
 DECLARE
@@ -416,7 +426,7 @@ BEGIN
         SELECT shard, oldest - 1 FROM generate_series(0, goverse.shard_count() - 1) AS each (shard)
         CROSS JOIN LATERAL (
             SELECT goverse.call_number(seq, part) AS oldest FROM goverse.outbox
-            WHERE outbox.shard = each.shard ORDER BY seq, part LIMIT 1
+            WHERE outbox.shard = each.shard AND NOT goverse.is_note(content) ORDER BY seq, part LIMIT 1
         ) AS first
         WHERE oldest <= round.floor;
         UPDATE goverse.receipt_rounds SET began = clock_timestamp(), mark = goverse.horizon(), floor = greatest(0, round.floor);

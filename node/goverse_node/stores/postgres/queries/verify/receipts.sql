@@ -21,5 +21,5 @@ UNION ALL
     || ' would be taken for one that was settled long ago'
 FROM goverse.outbox
 WHERE goverse.call_number(seq, part) <= (SELECT floor FROM goverse.receipt_rounds)
-    AND goverse.call_number(seq, part) <= goverse.floor_of(hash)
+    AND goverse.call_number(seq, part) <= goverse.floor_of(hash) AND NOT goverse.is_note(content)
 LIMIT 5)
