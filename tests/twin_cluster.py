@@ -18,6 +18,7 @@ from goverse.cluster.member import Member
 from goverse.errors import Executed, Unavailable
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.records import ObjectSummary
+from goverse.objects.describe import describe
 from goverse.objects.registry import Registry
 from goverse.ports.clock import SystemClock, boot_time
 from goverse.ports.link import Readiness, Waiter
@@ -122,7 +123,8 @@ def _broken(executed: Executed) -> Reply:
 class Host:
     """The process of one node."""
 
-    def __init__(self, cluster: TwinCluster, name: str) -> None:
+    def __init__(self, cluster: TwinCluster, name: str, registry: Registry | None = None) -> None:
+        """Serve the types of ``registry`` and publish them, or serve those of the cluster."""
         incarnation = f"i{next(_incarnations)}"
         self.dead = False
         self.suspended_s = 0.0
@@ -140,12 +142,13 @@ class Host:
             cluster.store,
             table=self.router.table,
             lease_ttl_s=cluster.lease_ttl_s,
+            catalog=describe(registry) if registry is not None else None,
             limits=cluster.limits,
             now=self.clock,
             leader_limits=LeaderLimits(gather_s=0.05, plan_pause_s=0.01, load_pause_s=0.1, rejoin_grace_s=0.3),
         )
         options = NodeOptions(node_id=name)
-        self.node = Node(cluster.registry, cluster.store, options=options, shard_access=self.keeper)
+        self.node = Node(registry or cluster.registry, cluster.store, options=options, shard_access=self.keeper)
         self.router.own = (name, self.node)
         self.node.calls = self.router
 
@@ -229,10 +232,10 @@ class TwinCluster:
         for watcher in tuple(self.watchers.get(address, ())):
             watcher(LinkState(phase, 0.0, silent=silent))
 
-    async def join(self, *names: str) -> None:
-        """Start nodes."""
+    async def join(self, *names: str, serves: Sequence[type[Any]] = ()) -> None:
+        """Start nodes. ``serves`` are their types, as those of another release, if they are not the cluster's."""
         for name in names:
-            self.hosts[name] = Host(self, name)
+            self.hosts[name] = Host(self, name, Registry(serves) if serves else None)
             await self.hosts[name].start()
 
     async def served(self, *names: str) -> None:
@@ -242,11 +245,11 @@ class TwinCluster:
     def owners(self) -> list[str | None]:
         return [route.node if route is not None else None for route in self.router.table.routes]
 
-    def call(self, target: type[Any], object_id: str, method: str, **arguments: Any) -> Future[Reply]:
+    def call(self, target: type[Any] | str, object_id: str, method: str, /, **arguments: Any) -> Future[Reply]:
         return self.router.submit(self.request(target, object_id, method, **arguments))
 
     def request(
-        self, target: type[Any], object_id: str, method: str, *, timeout_s: float = 10.0, **arguments: Any
+        self, target: type[Any] | str, object_id: str, method: str, /, *, timeout_s: float = 10.0, **arguments: Any
     ) -> Request:
         key, trace = arguments.pop("key", None), arguments.pop("trace", "")
         return Request(
