@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 
@@ -34,6 +34,11 @@ class Answer:
         """Return the result, or the members of the error document."""
         return json.loads(self.text)
 
+
+UNAVAILABLE: Final = (429, 503, 504)
+"""Statuses after which a call may be repeated."""
+
+RETRY_PAUSE_S: Final = 0.02
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -69,6 +74,25 @@ class Client:
         else:
             writer.close()
         return answer
+
+    async def insist(self, gate: str, key: tuple[str, str], method: str, name: str = "", **body: Any) -> Any:
+        """Repeat a call until it is answered, and return its result.
+
+        ``name`` is its idempotency key. A call without one has to be readonly, or to change nothing when repeated.
+
+        Raises:
+            TimeoutError: it was not answered in time.
+            AssertionError: the answer is an error.
+        """
+        headers = {"Idempotency-Key": name} if name else {}
+        async with asyncio.timeout(self._patience_s):
+            while True:
+                with contextlib.suppress(Broken, Unreached):
+                    answer = await self.call(gate, key, method, body, headers)
+                    if answer.status not in UNAVAILABLE:
+                        assert answer.status == 200, f"{method} of {key}: {answer.status} {answer.text}"
+                        return answer.value()
+                await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _connection(self, gate: str) -> Connection:
         idle = self._idle[gate]

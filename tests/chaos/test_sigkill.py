@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -19,51 +18,21 @@ import pytest
 
 from benchmarks.ports import free_port
 from goverse_node.stores.wal.admin import verify
-from tests import preloaded
+from tests.chaos.killable import PATIENCE_S, Server
 from tests.chaos.ledger import ACCOUNT, Ledger, Posting, Told, post
 from tests.gate.wire import Wire, connected, request
-from tests.integration.cli.processes import application, dev, environment
+from tests.integration.cli.processes import application, dev
 
 KILLS = 110
 SNAPSHOT_EACH = 10
 WRITERS = 32
 ACCOUNTS = 24
-PATIENCE_S = 60.0
 RUN_S = 600.0
 SETTINGS = {
     "GOVERSE_WAL__SNAPSHOT_BYTES": "1MiB",
     "GOVERSE_GATE__ALLOW_LOCAL_ADMIN": "true",
     "LOG_FORMAT": "json",
 }
-
-
-class Server:
-    """A server in a folder that can be started and killed many times."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        """Serve the application of ``folder``."""
-        self._folder = folder
-        self._process: preloaded.Started | None = None
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-
-    async def start(self) -> None:
-        """Start the server without waiting until it responds."""
-        await asyncio.to_thread(self._start)
-
-    def _start(self) -> None:
-        command = ("goverse_cli", "dev", "app.py", "--no-reload", "--port", str(self.port))
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = preloaded.start(
-                *command, cwd=self._folder, env=environment(**SETTINGS), stdio=(0, log, log)
-            )
-
-    async def kill(self) -> None:
-        """Kill the server, which must have been alive until then."""
-        assert self._process is not None
-        self._process.kill()
-        code = await asyncio.to_thread(self._process.wait, PATIENCE_S)
-        assert code == -signal.SIGKILL, "the server exited without being killed"
 
 
 class Callers:
@@ -154,7 +123,7 @@ async def test_no_acknowledged_call_is_lost_or_applied_twice_over_a_hundred_kill
     sys.stdout.write(f"GOVERSE_TEST_SEED={seed}\n")
     application(tmp_path, ACCOUNT)
     port = free_port()
-    server = Server(tmp_path, port)
+    server = Server(tmp_path, port, **SETTINGS)
     callers = Callers(server.url, seed)
     async with asyncio.timeout(RUN_S), asyncio.TaskGroup() as group:
         for writer in range(WRITERS):
