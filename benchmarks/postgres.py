@@ -51,6 +51,12 @@ class Server:
         arguments = ["-D", str(folder), "-d", self.dsn, "-R", "--checkpoint=fast", "--no-sync"]
         _as_postgres(str(self._binaries / "pg_basebackup"), *arguments)
 
+    def follow(self, primary: Server) -> None:
+        """Replace the data of this stopped server by those of ``primary``, and start it as its standby."""
+        shutil.rmtree(self._folder / "data")
+        primary.copy_to(self._folder / "data")
+        self.start()
+
     def _control(self, *arguments: str) -> None:
         _as_postgres(str(self._binaries / "pg_ctl"), "-D", str(self._folder / "data"), "-w", *arguments)
 

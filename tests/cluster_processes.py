@@ -65,21 +65,23 @@ class Detours:
 
     Attributes:
         etcd: from the node to each member.
-        postgres: from the node to PostgreSQL.
+        postgres: from the node to PostgreSQL, and to its standby.
         calls: from gates and other nodes to the node.
         listen: the port on which the node itself takes calls.
     """
 
     etcd: list[TcpProxy]
-    postgres: TcpProxy
+    postgres: list[TcpProxy]
     calls: TcpProxy
     listen: int
 
     def variables(self, dsn: str) -> dict[str, str]:
         """Return settings that replace every address by that of a proxy."""
+        for proxy in self.postgres:
+            dsn = dsn.replace(f":{proxy.target_port}", f":{proxy.port}")
         return {
             "GOVERSE_ETCD__ENDPOINTS": ",".join(f"http://127.0.0.1:{proxy.port}" for proxy in self.etcd),
-            "GOVERSE_POSTGRES__DSN": dsn.replace(f":{_port_of(dsn)}/", f":{self.postgres.port}/"),
+            "GOVERSE_POSTGRES__DSN": dsn,
             "GOVERSE_CLUSTER__ADVERTISE": f"127.0.0.1:{self.calls.port}",
         }
 
@@ -95,6 +97,7 @@ class Processes:
         standby: its synchronous standby, or None.
         detours: the proxies of each node that has them.
         certificates: the certificates, or None without TLS.
+        folder: the folder of its files. Its name is in the environment of all processes, as ``CLUSTER_FOLDER``.
     """
 
     def __init__(
@@ -116,13 +119,14 @@ class Processes:
         self.certificates = certificates
         scheme = "https" if certificates else "http"
         self.gates = {f"gate-{number}": f"{scheme}://127.0.0.1:{port}" for number, port in enumerate(ports, 1)}
-        self._folder = folder
+        self.folder = folder
         self._running: dict[str, preloaded.Started] = {}
         self._log_begins: dict[str, int] = {}
         roots = os.pathsep.join(str(ROOT / root) for root in ("shared", "node", "gate", "cli", "."))
         self._env = {
             **os.environ,
             "PYTHONPATH": roots,
+            "CLUSTER_FOLDER": str(folder),
             "GOVERSE_ETCD__ENDPOINTS": ",".join(etcd.urls),
             "GOVERSE_POSTGRES__DSN": dsn_of(postgres, *([standby] if standby else [])),
             "GOVERSE_CLUSTER__SHARDS": str(shape.shards),
@@ -161,14 +165,15 @@ class Processes:
         """Put proxies around node ``name``, for all its connections. Call this before it starts."""
         (listen,) = free_ports(1)
         members = [await undo.enter_async_context(proxy_to(member.port)) for member in self.etcd.members]
-        postgres = await undo.enter_async_context(proxy_to(_port_of(self.postgres.dsn)))
+        servers = [self.postgres, *([self.standby] if self.standby else [])]
+        postgres = [await undo.enter_async_context(proxy_to(_port_of(server.dsn))) for server in servers]
         calls = await undo.enter_async_context(proxy_to(listen))
         self.detours[name] = Detours(members, postgres, calls, listen)
 
     def start_node(self, name: str) -> None:
         detours = self.detours.get(name)
         listen = detours.listen if detours else free_ports(1)[0]
-        variables = detours.variables(self.postgres.dsn) if detours else {}
+        variables = detours.variables(self._env["GOVERSE_POSTGRES__DSN"]) if detours else {}
         arguments = ["node", str(self.shape.application), "--id", name, "--listen", f"127.0.0.1:{listen}"]
         self._start(name, arguments, variables)
 
@@ -178,7 +183,7 @@ class Processes:
 
     def _start(self, name: str, arguments: list[str], variables: dict[str, str]) -> None:
         assert name not in self._running, f"{name} runs already"
-        with (self._folder / f"{name}.log").open("ab") as log:
+        with (self.folder / f"{name}.log").open("ab") as log:
             links = self.certificates.of(gate=name in self.gates) if self.certificates else {}
             environment = {**self._env, **links, **variables}
             self._log_begins[name] = log.tell()
@@ -188,7 +193,7 @@ class Processes:
 
     def log(self, name: str) -> str:
         """Return the log of all processes that had this name."""
-        return (self._folder / f"{name}.log").read_text(errors="replace")
+        return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def pid(self, name: str) -> int:
         """Return the id of the running process of this name."""
@@ -211,6 +216,15 @@ class Processes:
         codes = {name: process.poll() for name, process in self._running.items()}
         return {name: code for name, code in codes.items() if code is not None}
 
+    async def fail_over(self) -> None:
+        """Crash the primary PostgreSQL, promote its standby, and make the crashed server the standby of the new one."""
+        assert self.standby is not None
+        self.postgres, self.standby = self.standby, self.postgres
+        await asyncio.to_thread(self.standby.stop, "immediate")
+        await asyncio.to_thread(self.postgres.promote)
+        await asyncio.to_thread(self.standby.follow, self.postgres)
+        await synchronous(self.postgres)
+
     async def started(self) -> None:
         """Wait until every node has started. Before that, a signal ends it at once.
 
@@ -222,7 +236,7 @@ class Processes:
                     await asyncio.sleep(0.05)
 
     def _has_started(self, name: str) -> bool:
-        with (self._folder / f"{name}.log").open("rb") as log:
+        with (self.folder / f"{name}.log").open("rb") as log:
             log.seek(self._log_begins[name])
             return b"node started" in log.read()
 
@@ -279,11 +293,18 @@ def dsn_of(*servers: Server) -> str:
 async def following(primary: Server) -> AsyncIterator[Server]:
     """Run a synchronous standby of ``primary``: every commit waits for it."""
     with server(Path("/var/tmp"), standby_of=primary) as standby:
-        execute(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
-        async with asyncio.timeout(PATIENCE_S):
-            while "sync" not in execute(primary, "SELECT sync_state FROM pg_stat_replication"):  # noqa: ASYNC110  # the state of another server
-                await asyncio.sleep(0.05)
+        await synchronous(primary)
         yield standby
+
+
+async def synchronous(primary: Server) -> None:
+    """Let every commit of ``primary`` wait for its standby from now on."""
+    settings = ("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+    await asyncio.to_thread(execute, primary, *settings)
+    state = "SELECT sync_state FROM pg_stat_replication"
+    async with asyncio.timeout(PATIENCE_S):
+        while "sync" not in await asyncio.to_thread(execute, primary, state):  # noqa: ASYNC110  # another server's state
+            await asyncio.sleep(0.05)
 
 
 def execute(on: Server, *statements: str) -> str:

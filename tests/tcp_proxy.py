@@ -25,6 +25,7 @@ class TcpProxy:
 
     Attributes:
         port: the port of the proxy.
+        target_port: the port to which it forwards.
         streams_begun: number of connections that clients opened.
         passed_bytes: number of bytes forwarded in each direction.
     """
@@ -34,7 +35,7 @@ class TcpProxy:
         self._host = host
         self.streams_begun = 0
         self.passed_bytes = dict.fromkeys(Way, 0)
-        self._target_port = target_port
+        self.target_port = target_port
         self._refusing = False
         self._flowing = {way: asyncio.Event() for way in Way}
         self.release()
@@ -93,7 +94,7 @@ class TcpProxy:
         try:
             if self._refusing:
                 return
-            back, onward = await asyncio.open_connection("127.0.0.1", self._target_port)
+            back, onward = await asyncio.open_connection("127.0.0.1", self.target_port)
             self._writers.add(onward)
             pumps = [
                 asyncio.ensure_future(self._pump(reader, onward, Way.THERE)),

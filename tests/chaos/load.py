@@ -15,7 +15,7 @@ from itertools import count
 from time import perf_counter_ns
 from typing import Any
 
-from tests.chaos.client import Answer, Broken, Client, Unreached
+from tests.chaos.client import UNAVAILABLE, Answer, Broken, Client, Unreached
 from tests.chaos.history import History, Note, Told
 from tests.linearizability import Outcome
 
@@ -25,6 +25,7 @@ ENTRIES_MAX = 300
 THINK_S = 0.02
 SWITCH_PAUSE_S = 0.05
 DEADLINE_S = 90
+ANSWER_PATIENCE_S = 3 * DEADLINE_S
 PATIENCE_S = 100.0
 FINAL_PATIENCE_S = 30.0
 
@@ -105,6 +106,30 @@ class Load:
             gate += 1
             await asyncio.sleep(SWITCH_PAUSE_S)
         raise AssertionError(f"{method} of {key} was not answered within {FINAL_PATIENCE_S:g} s: {last}")
+
+    async def answered(
+        self, gate: int, to: tuple[str, str], method: str, body: dict[str, Any], key: str | None
+    ) -> Answer:
+        """Repeat a call that has a key, or is readonly, until a gate answers it.
+
+        Raises:
+            AssertionError: it was not answered in time.
+        """
+        last = "nothing"
+        try:
+            async with asyncio.timeout(ANSWER_PATIENCE_S):
+                while True:
+                    try:
+                        answer = await self.post(gate, to, method, body, key)
+                    except (Unreached, Broken) as error:
+                        gate, last = gate + 1, repr(error)
+                    else:
+                        if answer.status not in UNAVAILABLE:
+                            return answer
+                        last = answer.text
+                    await asyncio.sleep(THINK_S)
+        except TimeoutError:
+            raise AssertionError(f"{method} of {to} was not answered within {ANSWER_PATIENCE_S} s: {last}") from None
 
     @property
     def name(self) -> str:

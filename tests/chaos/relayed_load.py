@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from time import perf_counter_ns
 from typing import Any
 
-from tests.chaos.client import Answer, Broken, Unreached
+from tests.chaos.client import Answer
 from tests.chaos.history import Note, Told
-from tests.chaos.load import DEADLINE_S, Load
+from tests.chaos.load import Load
 from tests.linearizability import Outcome
 
 CALLERS = 8
@@ -96,16 +96,7 @@ class RelayedLoad:
 
     async def _answer(self, gate: int, relay: str, method: str, body: dict[str, Any], key: str | None) -> Answer:
         """Repeat a call until a gate answers it."""
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                try:
-                    answer = await self._load.post(gate, ("Relay", relay), method, body, key)
-                except (Unreached, Broken):
-                    gate += 1
-                else:
-                    if answer.status not in (429, 503, 504):
-                        return answer
-                await asyncio.sleep(PAUSE_S)
+        return await self._load.answered(gate, ("Relay", relay), method, body, key)
 
     async def complaints(self) -> list[str]:
         """Compare the journals of the hooks with the entries that their relays store."""

@@ -19,7 +19,7 @@ from goverse_node.stores.wal.admin import verify
 from goverse_node.stores.wal.store import WalStore
 from tests.chaos import ring_places
 from tests.chaos.client import Client
-from tests.chaos.killable import PATIENCE_S, Server, preloaded
+from tests.chaos.killable import PATIENCE_S, Server
 
 APPLICATION: Final = Path(ring_places.__file__)
 SAMPLE: Final = 20
@@ -86,19 +86,19 @@ async def turn(folder: Path, plan: Plan, say: Callable[[str], None]) -> Result:
     """Pass the tokens around a ring whose data is in ``folder``; ``say`` receives the progress."""
     result, now = Result(plan), asyncio.get_running_loop().time
     began = now()
-    async with preloaded(folder, free_port(), application=str(APPLICATION), **SETTINGS) as server:
-        ring = _Ring(server, plan)
-        try:
-            async with asyncio.timeout(plan.limit_s), _killed(server, plan, result, ring, say):
-                await ring.begin()
-                await ring.finished()
-        except TimeoutError:
-            result.problems.append(f"not finished within {plan.limit_s:g} s")
-        result.took_s = now() - began
-        pid = await server.start()
-        result.problems += await ring.complaints()
-        await ring.close()
-        await server.kill(pid)
+    server = Server(folder, free_port(), application=str(APPLICATION), **SETTINGS)
+    ring = _Ring(server, plan)
+    try:
+        async with asyncio.timeout(plan.limit_s), _killed(server, plan, result, ring, say):
+            await ring.begin()
+            await ring.finished()
+    except TimeoutError:
+        result.problems.append(f"not finished within {plan.limit_s:g} s")
+    result.took_s = now() - began
+    await server.start()
+    result.problems += await ring.complaints()
+    await ring.close()
+    await server.kill()
     result.problems += verify(folder / ".goverse").problems
     store = WalStore(folder / ".goverse")
     await store.open()
@@ -113,12 +113,11 @@ async def _killed(
 ) -> AsyncIterator[None]:
     """Run the server, and kill and restart it again and again while the block runs. Then it is stopped."""
     now = asyncio.get_running_loop().time
-    began, pid = now(), await server.start()
-
+    began = now()
+    await server.start()
     stopping = asyncio.Event()
 
     async def kill_on() -> None:
-        nonlocal pid
         while result.kills < plan.kills_max:
             await ring.served()
             with suppress(TimeoutError):
@@ -126,9 +125,9 @@ async def _killed(
                 return
             share = ring.taken / plan.hops
             say(f"{now() - began:7.1f} s  {share:6.1%} of {plan.places * plan.hops} hops, {result.kills} kills")
-            await server.kill(pid)
+            await server.kill()
             result.kills += 1
-            pid = await server.start()
+            await server.start()
 
     killer = asyncio.create_task(kill_on())
     try:
@@ -136,7 +135,7 @@ async def _killed(
     finally:
         stopping.set()
         await killer
-        await server.kill(pid)
+        await server.kill()
 
 
 class _Ring:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos import journal
+from tests.chaos import objects
 from tests.chaos.history import Verdict
 from tests.chaos.load import Load, Tally
 from tests.chaos.observer import Observer
 from tests.chaos.stage import Bound, Stage
-from tests.cluster_processes import Processes, Shape
+from tests.cluster_processes import ROOT, Processes, Shape
 
 SHARDS = 128
-JOURNALS = Path(journal.__file__)
+APPLICATION = Path(objects.__file__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Scenario:
         standby: True if PostgreSQL has a synchronous standby.
         detoured: True if the connections of node n1 go through proxies, which slow it down a little.
         breaks: True if connections of clients break, so that calls without a key may end without a response.
+        application: the application of the nodes, with the journals of the load.
+        short: False if it is too slow for the tests, so that only ``make chaos`` runs it.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Scenario:
     standby: bool = False
     detoured: bool = False
     breaks: bool = False
+    application: Path = APPLICATION
+    short: bool = True
 
 
 @dataclass
@@ -104,6 +109,12 @@ def worst(bounds: Sequence[Bound]) -> list[Bound]:
     return list(found.values())
 
 
+def place_of(error: BaseException) -> str:
+    """Return the functions of the tests through which an error came, the innermost first."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if str(ROOT / "tests") in frame.filename]
+    return "in " + ", called by ".join(f"{frame.name} (line {frame.lineno})" for frame in reversed(frames))
+
+
 def shape_of(scenario: Scenario, lease_ttl_s: float) -> Shape:
     """Return the shape of the cluster for a scenario."""
     return Shape(
@@ -112,7 +123,7 @@ def shape_of(scenario: Scenario, lease_ttl_s: float) -> Shape:
         shards=scenario.shards,
         members=scenario.members,
         lease_ttl_s=lease_ttl_s,
-        application=JOURNALS,
+        application=scenario.application,
         detoured=("n1",) if scenario.detoured else (),
         standby=scenario.standby,
     )
@@ -150,7 +161,7 @@ async def perform(
         await scenario.run(stage)
         await stage.served()
     except (AssertionError, TimeoutError) as error:
-        problems.append(f"{type(error).__name__}: {error}")
+        problems.append(f"{type(error).__name__}: {error} {place_of(error)}")
     finally:
         await load.stop()
         verdict = load.history.judge(await load.finals())

@@ -1,4 +1,4 @@
-"""Every scenario of ``make chaos`` in its shortest form, on a shared cluster: no call fails, no acknowledged effect is
+"""The scenarios of ``make chaos`` in their shortest form, on a shared cluster: no call fails, no acknowledged effect is
 lost or doubled, and all responses are consistent."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.chaos.history import Note, Told
-from tests.chaos.scenario import JOURNALS, Scenario, perform
+from tests.chaos.scenario import APPLICATION, Scenario, perform
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.stage import Stage
 from tests.cluster_processes import ROOT, Processes, Shape, cluster
@@ -32,9 +32,10 @@ def is_apart(scenario: Scenario) -> bool:
     return scenario.members > 1 or scenario.standby
 
 
+SHORT = [scenario for scenario in SCENARIOS if scenario.short]
 NODES = 3
 SEED = 1
-SHAPE = Shape(nodes=NODES, gates=2, shards=64, lease_ttl_s=2, application=JOURNALS, detoured=("n1",))
+SHAPE = Shape(nodes=NODES, gates=2, shards=64, lease_ttl_s=2, application=APPLICATION, detoured=("n1",))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -54,7 +55,7 @@ async def processes(shared: Processes) -> Processes:
     return shared
 
 
-@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if not is_apart(one)], ids=lambda one: one.name)
+@pytest.mark.parametrize("scenario", [one for one in SHORT if not is_apart(one)], ids=lambda one: one.name)
 async def test_callers_notice_no_more_than_time(processes: Processes, scenario: Scenario) -> None:
     result = await perform(scenario, processes, seed=SEED, brief=True, timed=False)
 
@@ -63,7 +64,7 @@ async def test_callers_notice_no_more_than_time(processes: Processes, scenario: 
 
 
 @pytest.mark.requirement("CLU-1")
-@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if is_apart(one)], ids=lambda one: one.name)
+@pytest.mark.parametrize("scenario", [one for one in SHORT if is_apart(one)], ids=lambda one: one.name)
 async def test_callers_notice_no_more_than_time_with_more_servers(scenario: Scenario, tmp_path: Path) -> None:
     shape = replace(SHAPE, nodes=2, members=scenario.members, standby=scenario.standby, detoured=())
     async with cluster(tmp_path, shape) as processes:

@@ -7,6 +7,16 @@ from tests.chaos.scenarios.nested import NESTED
 from tests.chaos.scenarios.partitions import PARTITIONS
 from tests.chaos.scenarios.pauses import PAUSES
 from tests.chaos.scenarios.postgres import POSTGRES
+from tests.chaos.scenarios.reliable import RELIABLE
 from tests.chaos.scenarios.restarts import RESTARTS
 
-SCENARIOS: list[Scenario] = [*RESTARTS, *KILLS, *PAUSES, *PARTITIONS, *ETCD, *POSTGRES, *NESTED]
+SCENARIOS: list[Scenario] = [
+    *RESTARTS,
+    *KILLS,
+    *PAUSES,
+    *PARTITIONS,
+    *ETCD,
+    *POSTGRES,
+    *NESTED,
+    *RELIABLE,
+]

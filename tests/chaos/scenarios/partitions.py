@@ -26,7 +26,7 @@ async def from_etcd(stage: Stage) -> None:
 
 async def from_postgres(stage: Stage) -> None:
     """Separate the node from PostgreSQL: it keeps its lease and cannot commit."""
-    await _cut(stage, [stage.processes.detours[NODE].postgres], lasts_s=stage.lasting(8, brief=2))
+    await _cut(stage, stage.processes.detours[NODE].postgres, lasts_s=stage.lasting(8, brief=2))
 
 
 async def from_callers(stage: Stage) -> None:
