@@ -9,6 +9,7 @@ from tests.chaos.scenarios.pauses import PAUSES
 from tests.chaos.scenarios.postgres import POSTGRES
 from tests.chaos.scenarios.reliable import RELIABLE
 from tests.chaos.scenarios.restarts import RESTARTS
+from tests.chaos.scenarios.steps import STEPWISE
 
 SCENARIOS: list[Scenario] = [
     *RESTARTS,
@@ -19,4 +20,5 @@ SCENARIOS: list[Scenario] = [
     *POSTGRES,
     *NESTED,
     *RELIABLE,
+    *STEPWISE,
 ]
