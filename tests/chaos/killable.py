@@ -35,9 +35,13 @@ class Server:
                 *command, cwd=self._folder, env=environment(**self._settings), stdio=(0, log, log)
             )
 
+    async def ended(self) -> int:
+        """Wait until the server ends, and return its exit code, or minus the number of a signal."""
+        assert self._process is not None
+        return await asyncio.to_thread(self._process.wait, PATIENCE_S)
+
     async def kill(self) -> None:
         """Kill the server, which must have been alive until then."""
         assert self._process is not None
         self._process.kill()
-        code = await asyncio.to_thread(self._process.wait, PATIENCE_S)
-        assert code == -signal.SIGKILL, "the server exited without being killed"
+        assert await self.ended() == -signal.SIGKILL, "the server exited without being killed"
