@@ -18,12 +18,12 @@ Expiry, cancellation, skipping and giving up only mark a call as *void*. The rec
 before the void delivery arrived, its real outcome comes back instead. So a call that is reported as expired has not
 taken effect, and never will.
 
-After a failure only the head of the pair is delivered, because calls behind it would arrive too early. Each settled
+After a failure only the first unsettled call is delivered, because calls behind it would arrive too early. Each settled
 call doubles the number of deliveries again, up to ``WINDOW``.
 
 A settled call stays in the channel until its sender has committed the outcome. Until then a restart of the sender would
 deliver it again and ask for its outcome, so the receiver must keep that. ``Delivery.head`` tells the receiver up to
-where outcomes are committed, and settled calls take up room in the window.
+where outcomes are committed, and settled calls count among the ``WINDOW`` first ones.
 
 Outcomes are committed in the order of the pair (``front``), so the calls in the sender's outbox are always the newest
 ones of the pair, without a gap. The receiver therefore never has to keep more than ``WINDOW`` outcomes, also after a
@@ -129,8 +129,12 @@ class Channel:
         found: list[Delivery] = []
         if self.paused:
             return found
-        prev = 0
-        for call in islice(self._calls, self._window):
+        prev, unsettled = 0, 0
+        for call in islice(self._calls, WINDOW):
+            if not call.settled:
+                unsettled += 1
+                if unsettled > self._window:
+                    break
             if not call.on_its_way and not call.settled:
                 if call.void is None and call.expires_ms <= now_ms:
                     self._make_void(call, Void.EXPIRED)
@@ -151,8 +155,9 @@ class Channel:
         """
         if self.paused:
             return None
-        for call in islice(self._calls, self._window):
-            if not call.on_its_way and not call.settled:
+        unsettled = (call for call in islice(self._calls, WINDOW) if not call.settled)
+        for call in islice(unsettled, self._window):
+            if not call.on_its_way:
                 if call.void is not None:
                     return call.not_before_ms
                 return call.expires_ms if call.held or call.suspected else min(call.not_before_ms, call.expires_ms)

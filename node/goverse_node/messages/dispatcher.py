@@ -138,6 +138,10 @@ class Dispatcher:
     def stop_delivering(self) -> None:
         """Start no further delivery, and commit the removals that wait for others."""
         self.deliveries.stop()
+        self._endings.stop_waiting()
+
+    def hurry(self) -> None:
+        """Commit the removals that wait for others."""
         self._endings.flush()
 
     @property
@@ -180,6 +184,7 @@ class Dispatcher:
         """
         pending = self.outboxes.count(sender)
         if pending + count > SENDS_MAX:
+            self._endings.flush_of(sender)
             raise Overloaded(
                 f"{sender} has {pending} pending calls, and {count} more would exceed the limit of {SENDS_MAX}; "
                 "try again when some have been delivered"

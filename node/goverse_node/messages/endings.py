@@ -3,8 +3,10 @@
 * A call with ``then``: the outcome runs as a turn of the sender, whose record also removes the call. While that fails,
   it is repeated with the waits of the call. After the last attempt, the record removes the call without the turn, and
   keeps a dead letter for the turn alone: a call from the sender to itself. Its id is that of the call and ``.then``.
-* Any other call is removed together with others. A lost removal costs a repeated delivery and no effect, so removals
-  wait a little for further ones of the same sender.
+* Any other call is removed together with others of its sender. A lost removal costs a repeated delivery and no effect,
+  so a removal waits for further ones: up to ``REMOVAL_WAIT_MS`` if nothing of the call is kept, which is usual, and up
+  to ``KEPT_WAIT_MS`` if its outcome can be read. Its room in the window of the pair and in the outbox is limited, so a
+  removal does not wait if it takes up much of either.
 
 Outcomes of a pair are committed in order (``goverse_node.messages.channel``), one commit at a time.
 """
@@ -30,18 +32,31 @@ from goverse.model.replies import encode_reply
 from goverse_node.messages.alarm import Alarm
 from goverse_node.messages.answers import Answer, meaning_of
 from goverse_node.messages.backoff import Backoff
-from goverse_node.messages.channel import Void
+from goverse_node.messages.channel import Pending, Void
 from goverse_node.messages.commits import Commits, MessagesHost
 from goverse_node.messages.outboxes import Entry, Outboxes, Pair
 from goverse_node.messages.quarantine import Quarantine, crashed
 
-REMOVAL_WAIT_MS: Final = 20
-"""The time for which a removal waits for others. The window of a pair that fills up does not wait."""
+REMOVAL_WAIT_MS: Final = 1_000
+KEPT_WAIT_MS: Final = 20
 
 _EAGER: Final = WINDOW // 2
+_PAIRS_MAX: Final = 256
+"""Pairs of one sender whose removals wait. It leaves most of the outbox to calls that are not settled."""
 _REMOVALS_MAX: Final = 1_000  # per record, so that it stays small
+_NEVER_MS: Final = 2**62
 RETRY: Final = Backoff(100, 5_000)
 """Waits after a refusal for now: the receiver is busy, moving or away, or the store does not answer."""
+
+
+class _Waiting:
+    """The pairs of one sender whose removals wait, and the time until which they do."""
+
+    __slots__ = ("ends_ms", "pairs")
+
+    def __init__(self) -> None:
+        self.pairs: dict[Pair, None] = {}
+        self.ends_ms = _NEVER_MS
 
 
 class Endings:
@@ -56,8 +71,8 @@ class Endings:
         self._outboxes = outboxes
         self._alarm = alarm
         self._commits = commits
-        self._removals: dict[Pair, None] = {}
-        self._flush_set = False
+        self._removals: dict[ObjectKey, _Waiting] = {}
+        self._stopping = False
         self._retentions_ms = host.options.call_retention.by_state()
         self.concluding = 0
 
@@ -73,28 +88,52 @@ class Endings:
             pair.ending = True
             self._conclude(first)
             return
-        self._removals[pair] = None
-        if len(front) >= _EAGER:
-            self.flush()
-        elif not self._flush_set:
-            self._flush_set = True
-            self._alarm.set(self._alarm.now_ms() + REMOVAL_WAIT_MS, self.flush)
+        waiting = self._removals.get(pair.sender)
+        if waiting is None:
+            waiting = self._removals[pair.sender] = _Waiting()
+        waiting.pairs[pair] = None
+        if len(front) >= _EAGER or len(waiting.pairs) >= _PAIRS_MAX:
+            self.flush_of(pair.sender)
+            return
+        prompt = self._stopping or self._keeps(front)
+        ends_ms = self._alarm.now_ms() + (KEPT_WAIT_MS if prompt else REMOVAL_WAIT_MS)
+        if ends_ms < waiting.ends_ms:
+            waiting.ends_ms = ends_ms
+            self._alarm.set(ends_ms, partial(self._waited, pair.sender, waiting))
 
     # --- removals -----------------------------------------------------------------------------------------------------
 
+    def stop_waiting(self) -> None:
+        """Commit the removals that wait for others. Later ones wait for ``KEPT_WAIT_MS`` at most."""
+        self._stopping = True
+        self.flush()
+
     def flush(self) -> None:
         """Commit the removals that wait for others."""
-        self._flush_set = False
-        pairs, self._removals = self._removals, {}
-        by_sender: dict[ObjectKey, list[Entry]] = {}
-        for pair in pairs:
+        for sender in tuple(self._removals):
+            self.flush_of(sender)
+
+    def flush_of(self, sender: ObjectKey) -> None:
+        """Commit the removals of one sender that wait for others."""
+        waiting = self._removals.pop(sender, None)
+        entries: list[Entry] = []
+        for pair in waiting.pairs if waiting is not None else ():
             if not pair.closed and not pair.ending:
-                pair.ending = True
                 front = (self._outboxes.entries[call.number] for call in pair.channel.front())
-                by_sender.setdefault(pair.sender, []).extend(takewhile(lambda entry: not entry.call.then, front))
-        for entries in by_sender.values():
-            for start in range(0, len(entries), _REMOVALS_MAX):
-                self._remove(entries[start : start + _REMOVALS_MAX])
+                found = tuple(takewhile(lambda entry: not entry.call.then, front))
+                pair.ending = bool(found)
+                entries += found
+        for start in range(0, len(entries), _REMOVALS_MAX):
+            self._remove(entries[start : start + _REMOVALS_MAX])
+
+    def _waited(self, sender: ObjectKey, waiting: _Waiting) -> None:
+        if self._removals.get(sender) is waiting:
+            self.flush_of(sender)
+
+    def _keeps(self, front: Sequence[Pending]) -> bool:
+        """Return True if something is kept of one of these calls."""
+        entries = (self._outboxes.entries[call.number] for call in front)
+        return any(entry.state is not None and self._retention_ms(entry, entry.state) for entry in entries)
 
     def _remove(self, entries: Sequence[Entry]) -> None:
         kept = [end for entry in entries if (end := self._finished(entry)) is not None]

@@ -190,6 +190,7 @@ class ObjectHost:
         while len(outboxes.entries) > outboxes.delayed:
             if node.now() >= end:
                 raise GoverseError(self._stuck(node))
+            node.dispatcher.hurry()
             await asyncio.sleep(_POLL_S)
 
     def _stuck(self, node: Any) -> str:

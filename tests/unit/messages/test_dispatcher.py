@@ -15,6 +15,7 @@ from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.receipts import SENDS_MAX
 from goverse.model.replies import decode_reply
+from goverse_node.messages.channel import Channel, Pending
 from tests.unit.messages.town import EPOCH_MS, SHARDS, Town, key, refusal, run, sent
 
 A, B, C = key("Sender", "a"), key("Receiver", "b"), key("Receiver", "c")
@@ -99,6 +100,32 @@ def test_a_finished_call_leaves_nothing_behind() -> None:
         assert not town.dispatcher.outboxes.pairs
         removals = [record for record in town.store.records if record.effects and record.effects.removes]
         assert len(removals) < 50, "removals of one sender share records"
+
+    run(work)
+
+
+def test_settled_calls_leave_their_room_in_a_window_that_has_shrunk() -> None:
+    channel = Channel(A)
+    for number in (1, 2, 3):
+        channel.append(Pending(number, expires_ms=1_000, attempts_max=5))
+    _, second, _ = channel.due(0)
+    channel.settle(1)
+    channel.refused(second, 10)
+    assert channel.next_ms() == 10
+    assert [delivery.number for delivery in channel.due(10)] == [2]
+
+
+def test_removals_wait_for_others_but_not_if_an_outcome_is_kept_or_the_node_stops() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        await town.send(A, sent("kept", B, keep_ms=60_000))
+        await town.drained(within_s=0.5)
+        await town.send(A, sent("c1", B))
+        await town.until(lambda: len(town.effects) == 2)
+        await asyncio.sleep(0.5)
+        assert len(town.store.outbox) == 1
+        town.dispatcher.stop_delivering()
+        await town.drained(within_s=0.5)
 
     run(work)
 
@@ -217,10 +244,11 @@ def test_a_delayed_call_joins_the_order_when_it_is_due() -> None:
         town.restart()
         await asyncio.sleep(30)
         await town.send(A, sent("next", B))
-        await town.drained()
+        await town.until(lambda: len(town.effects) == 3)
 
         assert [call_id for *_, call_id in town.effects] == ["now", "next", "later"]
         assert 0 <= town.clock.wall_ms() - due_ms < 1_000
+        await town.drained()
 
     run(work)
 
@@ -424,7 +452,7 @@ def test_a_delivery_has_the_time_of_the_wall_clock_which_its_receiver_compares()
         town = await Town().opened()
         town.clock.skew_ms = 3_600_000
         await town.send(A, sent("c1", B))
-        await town.drained()
+        await town.until(lambda: len(town.effects) == 1)
 
         [request] = town.deliveries
         assert request.delivery is not None

@@ -55,10 +55,10 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         finally:
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            while left := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in left:
+                    task.cancel()
+                await asyncio.wait(left, timeout=1)  # a pipeline takes a cancellation during a commit for its failure
 
     try:
         loop.run_until_complete(main())
