@@ -23,7 +23,8 @@ endian, so the sub-names of a mark and an outcome follow those of their call and
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Final, get_args
 
@@ -103,12 +104,18 @@ def plain(body: bytes) -> bytes:
     return parted(body)[0] if body[0] == EFFECTS else body
 
 
+@lru_cache(maxsize=4_096)  # the entries of one record name the same objects several times
+def _names(key: ObjectKey) -> tuple[tuple[int, int, int], bytes]:
+    """Return the lengths of the names of an object, and the names one after the other."""
+    namespace, type_name, object_id = (name.encode() for name in key)
+    return (len(namespace), len(type_name), len(object_id)), namespace + type_name + object_id
+
+
 def _entry(what: int, key: ObjectKey, place: Place, parts: tuple[bytes, bytes], *, alive: bool = True) -> bytes:
-    names = [name.encode() for name in key]
+    (namespace_len, type_len, id_len), names = _names(key)
     sub_name, value = parts
-    lengths = (*map(len, names), 0, len(value), len(sub_name))
-    head = FULL.pack(what, *lengths, 0, *place, 0, ALIVE if alive else 0)
-    return b"".join((head, value, sub_name, *names))
+    lengths = (namespace_len, type_len, id_len, 0, len(value), len(sub_name))
+    return FULL.pack(what, *lengths, 0, *place, 0, ALIVE if alive else 0) + value + sub_name + names
 
 
 def key_of(entry: bytes) -> ObjectKey:
@@ -139,8 +146,8 @@ def owner_of(entry: bytes) -> bytes:
 
 def owner_name(key: ObjectKey) -> bytes:
     """Return the same as :func:`owner_of` for an object."""
-    names = [name.encode() for name in key]
-    return b"".join((_OWNER.pack(*map(len, names)), *names))
+    lengths, names = _names(key)
+    return _OWNER.pack(*lengths) + names
 
 
 def sender_names(entry: bytes) -> bytes:
@@ -209,8 +216,8 @@ def pending_call(entry: bytes, mark: bytes | None) -> PendingCall:
 
 def pair_name(sender: ObjectKey) -> bytes:
     """Return the beginning of the sub-names of a receipt and its outcomes. No other sender's begins with it."""
-    names = [name.encode() for name in sender]
-    return b"".join((b"r", _SENDER.pack(*map(len, names)), *names))
+    lengths, names = _names(sender)
+    return b"r" + _SENDER.pack(*lengths) + names
 
 
 def receipt_entries(receiver: ObjectKey, sender: ObjectKey, after: Receipt, place: Place) -> list[bytes]:
@@ -261,9 +268,15 @@ def last_of(stored: bytes) -> int:
     return int.from_bytes(stored[:NUMBER_SIZE])
 
 
-def begin_receipt(value: bytes, outcomes: Mapping[int, bytes]) -> bytes:
-    """Return a receipt as the table keeps it: the value of its entry, and the kept outcomes."""
-    return value[: 2 * NUMBER_SIZE] + b"".join(kept_outcome(number, each) for number, each in outcomes.items())
+def moved_receipt(stored: bytes, value: bytes) -> bytes:
+    """Return a receipt as the table keeps it after a RECEIPT entry: its value, and the outcomes that it does not drop.
+
+    ``stored`` is the receipt before, empty if there was none.
+    """
+    at, lowest = 2 * NUMBER_SIZE, value[NUMBER_SIZE : 2 * NUMBER_SIZE]
+    while at < len(stored) and stored[at : at + NUMBER_SIZE] < lowest:
+        at += NUMBER_SIZE + U32.size + U32.unpack_from(stored, at + NUMBER_SIZE)[0]
+    return value[: 2 * NUMBER_SIZE] + stored[at:]
 
 
 def kept_outcome(number: int, outcome: bytes) -> bytes:

@@ -268,10 +268,7 @@ class OutboxTable:
         pair = entries_of.owner_of(entry) + entries_of.pair_in(sub_name)
         stored = self._receipts.get(pair)
         if entry[0] == RECEIPT:
-            _, low = entries_of.receipt_value(value)
-            present = entries_of.decode_receipt(stored) if stored is not None else NO_RECEIPT
-            kept = {number: each for number, each in present.outcomes.items() if number >= low}
-            self._receipts[pair] = entries_of.begin_receipt(value, kept)
+            self._receipts[pair] = entries_of.moved_receipt(stored or b"", value)
         elif stored is None:
             raise ValueError("an outcome has no receipt")
         else:
