@@ -7,7 +7,7 @@ known from the call chain, and never from anything that a client sends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from goverse.model.keys import ObjectKey
@@ -48,7 +48,15 @@ class Caller:
 
     def through(self, chain: tuple[ObjectKey, ...]) -> Caller:
         """Return the caller of a call that the objects of ``chain`` made for this one."""
-        return replace(self, kind="object", via=chain)
+        return Caller(
+            kind="object",
+            subject=self.subject,
+            roles=self.roles,
+            namespace=self.namespace,
+            token_id=self.token_id,
+            certificate=self.certificate,
+            via=chain,
+        )
 
     def __str__(self) -> str:
         """Return the subject; empty without one."""
