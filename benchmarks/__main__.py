@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import cluster_measurements, report
+from benchmarks import cluster_measurements, report, sends
 from benchmarks.measurements import Results, footprint, latency, throughput
 from benchmarks.postgres import postgres
 
-PARTS = ("local", "cluster", "growth", "interruptions", "commits")
+PARTS = ("local", "cluster", "growth", "interruptions", "commits", "sends")
 
 
 def _measure(results: Results, folder: Path, parts: Sequence[str], *, quick: bool) -> None:
@@ -31,6 +31,10 @@ def _measure(results: Results, folder: Path, parts: Sequence[str], *, quick: boo
             cluster_measurements.interrupted(results, folder, dsn, say=_say)
         if "commits" in parts:
             cluster_measurements.commits(results, dsn, seconds=seconds / 3, say=_say)
+        if "sends" in parts:
+            sends.measure(results.sends, folder, dsn, rounds=rounds, seconds=seconds, say=_say)
+            most = sends.PENDING[1] if quick else sends.PENDING[-1]
+            results.pending = sends.by_pending(folder / "pending", most=most, seconds=seconds, say=_say)
 
 
 def _say(line: str) -> None:

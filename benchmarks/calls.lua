@@ -1,5 +1,6 @@
 -- Sends calls to many objects. Arguments: method ("get" reads the state), number of objects, style, object type.
--- Styles: "keyed" sends a unique idempotency key with each call; "restate" and "ray" use the URLs of those systems.
+-- Styles: "keyed" sends a unique idempotency key with each call; "accepted" asks for 202 instead of the result;
+-- "restate" and "ray" use the URLs of those systems. The method "place" of "Order" gets the id of a counter.
 local key = 0
 local method, objects, style, kind
 
@@ -13,8 +14,13 @@ function request()
   key = key + 1
   local id = "c" .. (key % objects)
   local headers = { ["Content-Type"] = "application/json" }
+  local body = '{"by":1}'
+  if method == "place" then
+    body = '{"to":"c' .. (key * 7 % objects) .. '"}'
+  end
   if style == "restate" then
-    return wrk.format("POST", "/Counter/" .. id .. "/" .. method, headers, "1")
+    body = method == "place" and '"c' .. (key * 7 % objects) .. '"' or "1"
+    return wrk.format("POST", "/" .. kind .. "/" .. id .. "/" .. method, headers, body)
   elseif style == "ray" then
     return wrk.format("POST", "/Counter/" .. id, headers, '{"by":1}')
   end
@@ -25,7 +31,9 @@ function request()
   if style == "keyed" then
     headers["Idempotency-Key"] = run .. "-" .. key
   end
-  local body = '{"by":1}'
+  if style == "accepted" then
+    headers["Prefer"] = "respond-async"
+  end
   if method == "peek" then
     body = ""
   end

@@ -35,6 +35,7 @@ class Cluster:
         self._folder = folder
         self._undo = undo
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._admin: dict[str, str] = {}
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._gate_port = port
@@ -52,9 +53,14 @@ class Cluster:
 
     def start_node(self, name: str) -> None:
         """Start a node."""
-        address = f"127.0.0.1:{free_port()}"
+        address, self._admin[name] = (f"127.0.0.1:{free_port()}" for _ in range(2))
         target = str(ROOT / "benchmarks" / "counters.py")
-        self._start(name, [*_COMMAND, "node", target, "--id", name, "--listen", address])
+        command = [*_COMMAND, "node", target, "--id", name, "--listen", address]
+        self._start(name, command, GOVERSE_CLUSTER__ADMIN_LISTEN=self._admin[name])
+
+    def admin_url(self, name: str) -> str:
+        """Return the base URL of a node for operators."""
+        return f"http://{self._admin[name]}"
 
     def _start(self, name: str, command: Sequence[str], **variables: str) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:

@@ -1,4 +1,6 @@
-"""The measured object types: a counter with plain and with ``async`` methods, and counters with larger states."""
+"""The measured types: a counter with plain and ``async`` methods, a sender, and counters whose states are larger."""
+
+from datetime import timedelta
 
 from goverse import Object, call
 
@@ -24,6 +26,26 @@ class Counter(Object):
     def peek(self) -> int:
         """Return the value."""
         return self.value
+
+
+class Order(Object):
+    """An object that sends reliable calls to counters."""
+
+    placed: int = 0
+
+    @call
+    def place(self, to: str) -> int:
+        """Send one call."""
+        self.placed += 1
+        self.send(self.ref("Counter", to).increment, by=1)
+        return self.placed
+
+    @call
+    def delay(self, count: int) -> None:
+        """Send calls that are not due while anything is measured."""
+        later = self.sending(delay=timedelta(days=1))
+        for number in range(count):
+            later(self.ref("Counter", f"c{number}").increment, by=1)
 
 
 class State100B(Object):

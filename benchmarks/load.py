@@ -35,19 +35,7 @@ def wrk(
 
     ``prefix`` is put before the command, for example to run it in a network namespace.
     """
-    command = [
-        *prefix,
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{math.ceil(seconds)}s",
-        "--latency",
-        "-s",
-        str(SCRIPT),
-        url,
-        "--",
-        *arguments,
-    ]
+    command = wrk_command(url, arguments, seconds=seconds, connections=connections, prefix=prefix)
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", printed)
@@ -56,6 +44,14 @@ def wrk(
     return Throughput(
         float(rate[1]), _latency_ms(printed, "50"), _latency_ms(printed, "99"), int(errors[1]) if errors else 0
     )
+
+
+def wrk_command(
+    url: str, arguments: Sequence[str], *, seconds: float, connections: int, prefix: Sequence[str]
+) -> list[str]:
+    """Return the command of ``wrk``."""
+    options = ["-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--latency", "-s", str(SCRIPT)]
+    return [*prefix, "wrk", *options, url, "--", *arguments]
 
 
 def _latency_ms(printed: str, percentile: str) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import servers
 from benchmarks.load import Latency, Throughput, at_rate, wrk
 from benchmarks.postgres_commit import Cost
+from benchmarks.sends import Rate, Rates
 from benchmarks.servers import Server
 
 RATE_PER_S = 500
@@ -82,6 +83,8 @@ class Results:
         growth: throughput of a cluster, by the dimension that grows and its value.
         interruptions: pauses of calls during moves and a failover.
         commits: cost of commits in the store, by variant.
+        sends: reliable calls, plain calls beside them, and the work of other systems.
+        pending: reliable calls by the number of other pending calls.
         postgres: version of PostgreSQL.
         note: remark about an unusual run.
     """
@@ -93,6 +96,8 @@ class Results:
     growth: dict[str, dict[str, Throughput]] = field(default_factory=dict[str, dict[str, Throughput]])
     interruptions: dict[str, float] = field(default_factory=dict[str, float])
     commits: dict[str, list[Cost]] = field(default_factory=dict[str, list[Cost]])
+    sends: Rates = field(default_factory=Rates)
+    pending: dict[str, Rate] = field(default_factory=dict[str, Rate])
     postgres: str = ""
     note: str = ""
 

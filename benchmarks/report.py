@@ -11,6 +11,8 @@ from typing import Any
 
 from benchmarks.cluster_report import THROUGHPUT_HEAD, cluster_sections, throughput_rows
 from benchmarks.measurements import CLUSTER_TARGETS, ECHO, TARGETS, Results, ratio
+from benchmarks.sends_report import sends_section
+from benchmarks.sends_report import verdicts as sends_verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -27,7 +29,7 @@ def verdicts(results: Results) -> list[tuple[str, float, float, bool]]:
             if target.name in rounds and target.of in rounds:
                 reached = ratio(rounds, target.name, target.of)
                 found.append((f"{target.name} / {target.of}", reached, target.at_least, reached >= target.at_least))
-    return found
+    return found + sends_verdicts(results)
 
 
 def ratios(results: Results) -> dict[str, float]:
@@ -69,6 +71,8 @@ def _figures(results: Results, command: str) -> dict[str, Any]:
         },
         "interruptions": results.interruptions,
         "commits": {name: [vars(each) for each in costs] for name, costs in results.commits.items()},
+        "sends": {name: [vars(each) for each in rounds] for name, rounds in results.sends.items()},
+        "pending": {count: vars(each) for count, each in results.pending.items()},
     }
 
 
@@ -107,6 +111,7 @@ def _page(results: Results, command: str) -> str:
     ]
     lines += throughput_rows(results.rounds)
     lines += cluster_sections(results)
+    lines += sends_section(results)
     lines += ["", "## Targets", "", "| target | reached | wanted | |", "| --- | ---: | ---: | --- |"]
     for what, found, wanted, reached in verdicts(results):
         lines.append(f"| {what} | {found:.2f} | {wanted:.2f} | {'PASS' if reached else 'FAIL'} |")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the systems that the benchmark compares GoVerse with: scripts/benchmark_peers.sh FOLDER [restate] [ray]
+# Install the systems that the benchmark compares GoVerse with: scripts/benchmark_peers.sh FOLDER [restate] [ray] [queues]
 #
 # They are servers and SDKs of other projects, not dependencies, so each gets an environment of its own in FOLDER.
 set -euo pipefail
@@ -27,8 +27,11 @@ for peer in "$@"; do
     ray)
       "${pip[@]}" 'ray[serve]~=2.60.0' uvloop httptools
       ;;
+    queues)
+      "${pip[@]}" 'procrastinate~=3.10.0' 'psycopg[binary,pool]~=3.3.0' 'dbos~=3.4.0' uvloop
+      ;;
     *)
-      echo "unknown peer: $peer (known: restate, ray)" >&2
+      echo "unknown peer: $peer (known: restate, ray, queues)" >&2
       exit 2
       ;;
   esac

@@ -103,6 +103,15 @@ def restate(folder: Path) -> Iterator[Peer]:
         yield Peer("http://127.0.0.1:8080", prefix)
 
 
+def restate_sum(peer: Peer) -> float:
+    """Return the sum of the values of all counters in Restate."""
+    query = "SELECT sum(cast(value_utf8 AS bigint)) AS total FROM state WHERE service_name = 'Counter'"
+    request = ["-H", "Content-Type: application/json", "-H", "Accept: application/json"]
+    request += ["-d", json.dumps({"query": query}), "http://127.0.0.1:9070/query"]
+    answer = subprocess.run([*peer.prefix, "curl", "-sf", *request], check=True, capture_output=True).stdout
+    return float(json.loads(answer)["rows"][0]["total"])
+
+
 @contextmanager
 def ray_serve(folder: Path) -> Iterator[Peer]:
     """Run Ray Serve behind its HAProxy: one address for all keys, counters sharded over two actors."""
