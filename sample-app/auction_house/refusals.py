@@ -32,7 +32,7 @@ class OwnAuction(BusinessError):
 
 
 class AuctionInProgress(BusinessError):
-    """An auction with bids must be closed and settled before it can be deleted."""
+    """An auction with bids can be deleted when it is closed and all money is where it belongs."""
 
     status = 409
     code = "auction_in_progress"

@@ -1,11 +1,13 @@
 """Wallets: money in cents, some of it held for auctions.
 
-A wallet makes no calls to other objects. Calls go from auctions to wallets, never back, so deadlocks cannot occur.
+A wallet awaits no other object, so calls cannot wait for each other in a circle. It may send calls: nothing waits for a
+call that was sent.
 
-The handlers set an amount ("hold 70.00 for the clock") instead of adding to it or subtracting from it. Repeating a call
-is therefore harmless, and after an auction failed halfway, its next call corrects the amount.
+``hold`` sets an amount ("hold 70.00 for the clock") instead of adding to it, because an auction awaits it and may
+repeat it. The other handlers are sent, so they take effect once.
 """
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
@@ -14,6 +16,7 @@ from auction_house.refusals import InsufficientFunds
 from goverse import Object, call, handler, migration
 
 Cents = Annotated[int, Field(gt=0, le=10**12)]
+REVIEW_AFTER = timedelta(minutes=10)  # long after the last attempt of a bid
 
 
 class Statement(BaseModel):
@@ -50,38 +53,39 @@ class Wallet(Object, state_version=2):
 
     @handler(raises=(InsufficientFunds,))
     async def hold(self, auction: str, amount: Cents) -> Statement:
-        """Set the amount that is held for an auction."""
-        self._forget(auction)
-        free = self._statement().free
+        """Set the amount that is held for an auction, which reviews later whether the bid exists."""
+        self._check(auction, amount)
+        self.holds[auction] = amount
+        review = self.ref("Auction", auction).review  # by name, because the module of auctions imports this one
+        self.sending(delay=REVIEW_AFTER, on_failure="drop")(review, bidder=self.id, amount=amount)
+        return self._statement()
+
+    @handler
+    async def release(self, auction: str, amount: Cents, keep: int = 0) -> None:
+        """Free the money that is held for a bid, but for ``keep``. The hold of a newer, higher bid stays."""
+        if self.holds.get(auction) == amount:
+            del self.holds[auction]
+            if keep:
+                self.holds[auction] = keep
+
+    @handler(raises=(InsufficientFunds,))
+    async def pay(self, auction: str, amount: Cents) -> None:
+        """Pay the price of an auction, from the money that is held for it."""
+        self._check(auction, amount)
+        self.holds.pop(auction, None)
+        self.balance_cents -= amount
+        self.purchases[auction] = amount
+
+    @handler
+    async def receive(self, auction: str, amount: Cents) -> None:
+        """Receive the price of an auction."""
+        self.balance_cents += amount
+        self.sales[auction] = amount
+
+    def _check(self, auction: str, amount: Cents) -> None:
+        free = self._statement().free + self.holds.get(auction, 0)
         if amount > free:
             raise InsufficientFunds(f"{self.id} has {free / 100:.2f} free, the bid needs {amount / 100:.2f}", free=free)
-        self.holds[auction] = amount
-        return self._statement()
-
-    @handler
-    async def release(self, auction: str) -> Statement:
-        """Free all money that was held or paid for an auction."""
-        self._forget(auction)
-        return self._statement()
-
-    @handler
-    async def pay(self, auction: str, amount: Cents) -> Statement:
-        """Set the price paid in an auction, and free the rest of the money held for it."""
-        self._forget(auction)
-        self.purchases[auction] = amount
-        self.balance_cents -= amount
-        return self._statement()
-
-    @handler
-    async def receive(self, auction: str, amount: Cents) -> Statement:
-        """Set the price received in an auction."""
-        self.balance_cents += amount - self.sales.get(auction, 0)
-        self.sales[auction] = amount
-        return self._statement()
-
-    def _forget(self, auction: str) -> None:
-        self.holds.pop(auction, None)
-        self.balance_cents += self.purchases.pop(auction, 0)
 
     def _statement(self) -> Statement:
         held = sum(self.holds.values())

@@ -69,12 +69,6 @@ async function read(type, id) {
   return body;
 }
 
-/** Settle the auction. If this request is lost, the settle after the next bid has the same effect. */
-async function settle(auction, also) {
-  const options = { method: "POST", body: JSON.stringify({ also }) };
-  await request(`${objectPath("Auction", auction)}/call/settle`, options, 1).catch(() => null);
-}
-
 // --- user actions -----------------------------------------------------------------------------------------------------
 
 let chosen = location.hash.slice(1) || null;
@@ -127,6 +121,7 @@ onSubmit(byId("sell"), async (fields) => {
     seller: person(),
     starting_price: cents(fields.start.value),
     reserve: cents(fields.reserve.value),
+    lasts_s: Math.round(60 * Number(fields.minutes.value)),
   };
   await request(objectPath("Auction", id), { method: "PUT", body: JSON.stringify(lot) });
   fields.title.value = "";
@@ -136,20 +131,14 @@ onSubmit(byId("sell"), async (fields) => {
 
 onSubmit(byId("bid"), async (fields) => {
   const [auction, bidder] = [chosen, person()];
-  try {
-    const bid = await call("Auction", auction, "bid", { bidder, amount: cents(fields.amount.value) });
-    fields.amount.value = "";
-    return `Your bid of ${euros(bid.amount)} is in.`;
-  } finally {
-    await settle(auction, bidder);
-  }
+  const bid = await call("Auction", auction, "bid", { bidder, amount: cents(fields.amount.value) });
+  fields.amount.value = "";
+  return `Your bid of ${euros(bid.amount)} is in.`;
 });
 
 byId("close").addEventListener("click", ({ target }) =>
   perform(target, async () => {
-    const auction = chosen;
-    const { winner, price } = await call("Auction", auction, "close", {});
-    await settle(auction, null);
+    const { winner, price } = await call("Auction", chosen, "close", {});
     return winner ? `Sold to ${winner} for ${euros(price)}.` : "Closed without a sale.";
   }),
 );
@@ -213,7 +202,9 @@ function drawAuction({ auction, name }) {
   if (auction === null) return;
   const { outcome, bids } = auction;
   const sold = outcome?.winner ? `sold to ${outcome.winner} for ${euros(outcome.price)}` : "closed without a sale";
-  const state = outcome === null ? "open" : sold;
+  const end = auction.ends && new Date(auction.ends).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  const open = end ? `open until ${end}` : "open";
+  const state = outcome === null ? open : sold;
   const lowest = Math.max(auction.starting_price, (bids.at(-1)?.amount ?? 0) + 1);
   byId("auction-title").textContent = auction.title;
   byId("summary").textContent = `Sold by ${auction.seller}, from ${euros(auction.starting_price)} · ${state}`;

@@ -58,7 +58,7 @@ def _argument_bounded(document: Document) -> None:
 
 
 def _argument_never_null(document: Document) -> None:
-    _schema(document, "Auction_settle_arguments")["properties"]["also"] = {"type": "string"}
+    _schema(document, "Auction_create_arguments")["properties"]["lasts_s"] = {"type": "integer"}
 
 
 def _body_required(document: Document) -> None:
@@ -118,7 +118,7 @@ BREAKING: dict[Callable[[Document], None], tuple[str, str]] = {
     _argument_of_another_type: (f"POST {CALL}, body.amount", "integer was accepted and is no longer accepted"),
     _argument_bounded: (f"POST {CALL}, body.amount", "maximum was 1000000000000 and is 100"),
     _argument_never_null: (
-        "POST /objects/Auction/{id}/call/settle, body.also",
+        "PUT /objects/Auction/{id}, body.lasts_s",
         "null was accepted and is no longer accepted",
     ),
     _body_required: ("POST /objects/Counter/{id}/call/increment, body", "the body is required now"),
@@ -179,7 +179,7 @@ def _result_has_more(document: Document) -> None:
 
 
 def _result_narrower(document: Document) -> None:
-    _schema(document, "Outcome")["properties"]["winner"] = {"type": "string"}
+    _schema(document, "Sale")["properties"]["winner"] = {"type": "string"}
 
 
 def _other_words(document: Document) -> None:
