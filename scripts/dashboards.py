@@ -203,6 +203,44 @@ DASHBOARDS: Final[dict[str, tuple[str, list[Panel]]]] = {
                 },
             ),
             Panel(
+                "Reliable calls",
+                "Reliable calls that ended per second, by outcome.",
+                "ops",
+                {"{{outcome}}": total("goverse_reliable_calls_total", "outcome")},
+            ),
+            Panel(
+                "Pending reliable calls",
+                "Reliable calls that have not ended, by state, and those that run alone because they may end nodes.",
+                "short",
+                {
+                    "{{state}}": now("goverse_reliable_calls_pending", "state"),
+                    "suspected": now("goverse_reliable_calls_suspected"),
+                    "paused pairs": now("goverse_reliable_calls_paused_pairs"),
+                },
+            ),
+            Panel(
+                "Oldest pending reliable call",
+                "Age of the oldest reliable call that is not delayed. It grows if a receiver keeps failing.",
+                "s",
+                {"oldest": f"max({_selected('goverse_reliable_calls_oldest_pending_seconds')})"},
+            ),
+            Panel(
+                "Dead letters",
+                "Reliable calls that were given up, by the type of their receivers. They wait for an operator.",
+                "short",
+                {"{{object_type}}": f"max by (object_type)({_selected('goverse_dead_letters')})"},
+            ),
+            Panel(
+                "Repeated deliveries",
+                "Attempts that failed, repeated deliveries, and those of them that had taken effect already.",
+                "ops",
+                {
+                    "failed attempts": total("goverse_reliable_calls_attempts_failed_total"),
+                    "redelivered": total("goverse_reliable_calls_redeliveries_total"),
+                    "duplicates": total("goverse_reliable_calls_duplicates_total"),
+                },
+            ),
+            Panel(
                 "Bytes between processes",
                 "Bytes written per second, by direction of the stream.",
                 "Bps",

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from goverse.telemetry.series import counter, gauge
+from goverse.telemetry.series import counter, gauge, gauges
+from goverse_node.messages.dead_letters import DeadLetters
 from goverse_node.messages.metrics import MessageMetrics
 from goverse_node.node import Node
 
@@ -21,6 +22,7 @@ class NodeMetrics(Collector):
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._dead_letters = DeadLetters(node.store, lambda: [spec.name for spec in node.registry])
 
     def collect(self) -> Iterator[Metric]:
         """Return the current values."""
@@ -59,6 +61,12 @@ class NodeMetrics(Collector):
             timeouts.add_metric([operation], count)
         yield timeouts
         yield from MessageMetrics(self._node.dispatcher, self._node.clock).collect()
+        yield from self._letters()
+
+    def _letters(self) -> Iterator[Metric]:
+        self._dead_letters.refresh()
+        help_text = "Dead letters in the store, by the type of their receivers; each node reports those of all nodes."
+        yield gauges("dead_letters", help_text, "object_type", self._dead_letters.counts)
 
     def _waiting(self) -> Metric:
         family = GaugeMetricFamily(

@@ -31,11 +31,26 @@ class MessageMetrics(Collector):
         }
         yield counters("reliable_calls", "Reliable calls that have ended, by outcome.", "outcome", counts.ended)
         yield gauges("reliable_calls_pending", "Reliable calls that have not ended, by state.", "state", pending)
-        oldest = next(iter(outboxes.entries.values()), None)
+        oldest = next((entry for entry in outboxes.entries.values() if not entry.pair.delayed), None)
         age_ms = 0 if oldest is None else max(0, self._clock.wall_ms() - oldest.call.sent_ms)
         yield gauge(
+            "reliable_calls_suspected",
+            "Reliable calls that may have ended a node and run alone.",
+            len(dispatcher.quarantine),
+        )
+        yield counter(
+            "reliable_calls_crashed",
+            "Reliable calls that were given up because nodes ended while they ran.",
+            dispatcher.quarantine.convicted,
+        )
+        yield gauge(
+            "reliable_calls_paused_pairs",
+            "Pairs of objects whose reliable calls an operator has paused.",
+            sum(not pair.closed for pair in outboxes.paused),
+        )
+        yield gauge(
             "reliable_calls_oldest_pending_seconds",
-            "Age of the call that joined an outbox first.",
+            "Age of the oldest call that is not delayed.",
             age_ms / 1000,
         )
         yield counter(

@@ -151,7 +151,10 @@ class Operating:
 
     def pause(self, sender: ObjectKey, receiver: ObjectKey, shard: int) -> None:
         """Start no delivery from ``sender`` to ``receiver`` until ``resume``."""
-        self._dispatcher.outboxes.pair(sender, receiver, shard).channel.paused = True
+        outboxes = self._dispatcher.outboxes
+        pair = outboxes.pair(sender, receiver, shard)
+        pair.channel.paused = True
+        outboxes.paused = {each for each in (*outboxes.paused, pair) if not each.closed}
 
     def resume(self, sender: ObjectKey, receiver: ObjectKey) -> bool:
         """Deliver the calls of a paused pair again. Return False if it is not paused."""
@@ -159,13 +162,14 @@ class Operating:
         if pair is None or not pair.channel.paused:
             return False
         pair.channel.paused = False
+        self._dispatcher.outboxes.paused.discard(pair)
         self._dispatcher.deliveries.serve(pair)
         self._dispatcher.outboxes.drop_if_empty(pair)
         return True
 
     def paused(self) -> Iterator[Pair]:
         """Iterate over the paused pairs."""
-        return (pair for pair in self._dispatcher.outboxes.pairs.values() if pair.channel.paused)
+        return (pair for pair in self._dispatcher.outboxes.paused if not pair.closed)
 
     # --- dead letters -------------------------------------------------------------------------------------------------
 

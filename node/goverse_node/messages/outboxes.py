@@ -122,6 +122,7 @@ class Outboxes:
         entries: all pending calls, by number.
         pairs: the pairs, by sender and receiver, without those of delayed calls.
         delayed: the number of delayed calls.
+        paused: the pairs that operators have paused.
     """
 
     def __init__(self) -> None:
@@ -129,6 +130,7 @@ class Outboxes:
         self.entries: dict[int, Entry] = {}
         self.pairs: dict[tuple[ObjectKey, ObjectKey], Pair] = {}
         self.delayed = 0
+        self.paused: set[Pair] = set()
         self._by_sender: dict[ObjectKey, dict[int, Entry]] = {}
         self._by_id: dict[str, list[Entry]] = {}
         self._former: dict[int, Entry] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from goverse_node.messages.metrics import MessageMetrics
+from goverse_node.messages.operating import Operating
 from tests.unit.messages.town import Town, key, refusal, run, sent
 
 A, B, C = key("Sender", "a"), key("Receiver", "b"), key("Receiver", "c")
@@ -24,8 +25,8 @@ def test_pending_ended_and_repeated_calls_are_counted() -> None:
         town = await Town().opened()
         now_ms = town.clock.wall_ms()
         town.behaviour = lambda request: None if request.key == C else refusal("method_failed")
+        await town.send(A, sent("later", B, sent_ms=now_ms - 10**6, due_ms=now_ms + 10**6))
         await town.send(A, sent("bad", B, attempts_max=2, sent_ms=now_ms), sent("slow", C, sent_ms=now_ms))
-        await town.send(A, sent("later", B, sent_ms=now_ms, due_ms=now_ms + 10**6))
         await town.until(lambda: "bad" in town.store.ends)
         await asyncio.sleep(1)
 
@@ -39,7 +40,26 @@ def test_pending_ended_and_repeated_calls_are_counted() -> None:
         assert found["total", "success"] == 0
         assert found[("attempts_failed_total",)] == 2
         assert found[("redeliveries_total",)] == 2, "the second attempt, and the void delivery"
-        assert found[("oldest_pending_seconds",)] >= 1
+        assert 1 <= found[("oldest_pending_seconds",)] < 1000, "a delayed call is not overdue"
+        assert (found[("suspected",)], found[("crashed_total",)], found[("paused_pairs",)]) == (0, 0, 0)
+
+    run(work)
+
+
+def test_suspects_and_paused_pairs_are_counted() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        town.behaviour = lambda _: None
+        await town.send(A, sent("c1", B), sent("c2", C))
+        await town.until(lambda: town.on_their_way == 2)
+        town.restart(crashed=True)
+        await town.until(lambda: len(town.dispatcher.quarantine) == 2)
+        operator = Operating(town.dispatcher, town.store, lambda _: "", town.clock.wall_ms)
+        operator.pause(A, B, 0)
+        found = values(town)
+        assert (found[("suspected",)], found[("paused_pairs",)]) == (2, 1)
+        operator.resume(A, B)
+        assert values(town)[("paused_pairs",)] == 0
 
     run(work)
 
