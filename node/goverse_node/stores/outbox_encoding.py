@@ -23,7 +23,7 @@ endian, so the sub-names of a mark and an outcome follow those of their call and
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Final, get_args
