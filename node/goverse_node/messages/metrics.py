@@ -46,7 +46,7 @@ class MessageMetrics(Collector):
         yield gauge(
             "reliable_calls_paused_pairs",
             "Pairs of objects whose reliable calls an operator has paused.",
-            sum(not pair.closed for pair in outboxes.paused),
+            sum(1 for _ in outboxes.paused()),
         )
         yield gauge(
             "reliable_calls_oldest_pending_seconds",

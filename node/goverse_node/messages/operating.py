@@ -150,26 +150,24 @@ class Operating:
     # --- pairs --------------------------------------------------------------------------------------------------------
 
     def pause(self, sender: ObjectKey, receiver: ObjectKey, shard: int) -> None:
-        """Start no delivery from ``sender`` to ``receiver`` until ``resume``."""
-        outboxes = self._dispatcher.outboxes
-        pair = outboxes.pair(sender, receiver, shard)
-        pair.channel.paused = True
-        outboxes.paused = {each for each in (*outboxes.paused, pair) if not each.closed}
+        """Start no delivery from ``sender`` to ``receiver`` until ``resume``.
+
+        Raises:
+            Unavailable: the node does not serve the shard yet, or no longer.
+        """
+        self._dispatcher.outboxes.pause(sender, receiver, shard)
 
     def resume(self, sender: ObjectKey, receiver: ObjectKey) -> bool:
         """Deliver the calls of a paused pair again. Return False if it is not paused."""
-        pair = self._dispatcher.outboxes.pairs.get((sender, receiver))
-        if pair is None or not pair.channel.paused:
+        pair = self._dispatcher.outboxes.resume(sender, receiver)
+        if pair is None:
             return False
-        pair.channel.paused = False
-        self._dispatcher.outboxes.paused.discard(pair)
         self._dispatcher.deliveries.serve(pair)
-        self._dispatcher.outboxes.drop_if_empty(pair)
         return True
 
     def paused(self) -> Iterator[Pair]:
         """Iterate over the paused pairs."""
-        return (pair for pair in self._dispatcher.outboxes.paused if not pair.closed)
+        return self._dispatcher.outboxes.paused()
 
     # --- dead letters -------------------------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ in ``late``, so that the calls of each pair are added in order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from goverse.errors import Unavailable
 from goverse.model.effects import CallState, PendingCall, SentCall
 from goverse.model.frames import Problem, Reply
 from goverse.model.keys import ObjectKey
@@ -105,6 +106,7 @@ class Shard:
         interrupted: True unless the last process that served the shard is known to have released it.
         late: durable records of its objects that wait until then, with their positions.
         entries: its pending calls, by number.
+        paused: the pairs of its objects that are paused.
     """
 
     epoch: int | None = 0
@@ -112,6 +114,7 @@ class Shard:
     interrupted: bool = False
     late: deque[tuple[CommitRecord, int]] = field(default_factory=deque[tuple[CommitRecord, int]])
     entries: dict[int, Entry] = field(default_factory=dict[int, Entry])
+    paused: dict[Pair, None] = field(default_factory=dict[Pair, None])
 
 
 class Outboxes:
@@ -122,7 +125,6 @@ class Outboxes:
         entries: all pending calls, by number.
         pairs: the pairs, by sender and receiver, without those of delayed calls.
         delayed: the number of delayed calls.
-        paused: the pairs that operators have paused.
     """
 
     def __init__(self) -> None:
@@ -130,7 +132,6 @@ class Outboxes:
         self.entries: dict[int, Entry] = {}
         self.pairs: dict[tuple[ObjectKey, ObjectKey], Pair] = {}
         self.delayed = 0
-        self.paused: set[Pair] = set()
         self._by_sender: dict[ObjectKey, dict[int, Entry]] = {}
         self._by_id: dict[str, list[Entry]] = {}
         self._former: dict[int, Entry] = {}
@@ -193,9 +194,36 @@ class Outboxes:
             pair.closed = True
             return
         pair.channel.remove(number)
-        self.drop_if_empty(pair)
+        self._drop_if_empty(pair)
 
-    def drop_if_empty(self, pair: Pair) -> None:
+    def pause(self, sender: ObjectKey, receiver: ObjectKey, shard: int) -> None:
+        """Pause a pair, until ``resume`` or ``close``.
+
+        Raises:
+            Unavailable: the node has not begun to read the outboxes of the shard, or closed it.
+        """
+        found = self.shards.get(shard)
+        if found is None:
+            raise Unavailable(f"the pending calls of {sender} are not known yet; try again")
+        pair = self._pair(sender, receiver, shard, delayed=False)
+        pair.channel.paused = True
+        found.paused[pair] = None
+
+    def resume(self, sender: ObjectKey, receiver: ObjectKey) -> Pair | None:
+        """End the pause of a pair, and return the pair; None if it is not paused."""
+        pair = self.pairs.get((sender, receiver))
+        if pair is None or not pair.channel.paused:
+            return None
+        pair.channel.paused = False
+        del self.shards[pair.shard].paused[pair]
+        self._drop_if_empty(pair)
+        return pair
+
+    def paused(self) -> Iterator[Pair]:
+        """Iterate over the paused pairs."""
+        return (pair for shard in self.shards.values() for pair in shard.paused)
+
+    def _drop_if_empty(self, pair: Pair) -> None:
         """Forget a pair without calls, unless it is paused."""
         if not len(pair.channel) and not pair.channel.paused:
             self.pairs.pop((pair.sender, pair.receiver), None)
@@ -215,6 +243,9 @@ class Outboxes:
             else:
                 self.pairs.pop((entry.pair.sender, entry.pair.receiver), None)
             entry.pair.closed = True
+        for pair in found.paused:
+            self.pairs.pop((pair.sender, pair.receiver), None)
+            pair.closed = True
 
     def _forget_names(self, entry: Entry) -> None:
         self._former.pop(entry.former, None)
@@ -227,10 +258,6 @@ class Outboxes:
         if delayed:
             self.delayed += 1
             return Pair(sender, receiver, shard, Channel(sender), delayed=True)
-        return self.pair(sender, receiver, shard)
-
-    def pair(self, sender: ObjectKey, receiver: ObjectKey, shard: int) -> Pair:
-        """Return the pair of two objects, a new one if it has no calls."""
         found = self.pairs.get((sender, receiver))
         if found is None:
             found = self.pairs[sender, receiver] = Pair(sender, receiver, shard, Channel(sender))

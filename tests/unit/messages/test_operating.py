@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
+import pytest
+
+from goverse.errors import Unavailable
 from goverse.model.call_status import CallStatus
 from goverse.model.frames import Reply
 from goverse_node.messages.operating import Operating
-from tests.unit.messages.town import Town, key, refusal, run, sent
+from tests.unit.messages.town import SHARDS, Town, key, refusal, run, sent
 
 A, B, C = key("Sender", "a"), key("Receiver", "b"), key("Receiver", "c")
 
@@ -118,6 +121,47 @@ def test_a_paused_pair_delivers_nothing_until_it_is_resumed() -> None:
         assert not operator.resume(A, B)
         await town.drained(within_s=10)
         assert [call_id for *_, call_id in town.effects] == ["c2", "c1"]
+
+    run(work)
+
+
+def test_a_pause_ends_when_its_shard_leaves_the_node_also_without_calls() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        operator, shard = operating(town), town.host.shards.shard_of(A)
+        operator.pause(A, B, shard)
+        operator.pause(A, C, shard)
+        await town.send(A, sent("c1", C))
+        town.dispatcher.close([shard])
+
+        assert list(operator.paused()) == []
+        assert town.dispatcher.outboxes.pairs == {}
+        with pytest.raises(Unavailable, match="the pending calls of Sender/a are not known yet"):
+            operator.pause(A, B, shard)
+        await town.opened()
+        await town.send(A, sent("c2", B))
+        await town.drained(within_s=10)
+        assert sorted(call_id for *_, call_id in town.effects) == ["c1", "c2"]
+
+    run(work)
+
+
+def test_a_pause_that_begins_while_outboxes_are_read_holds_their_calls() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        town.behaviour = lambda _: refusal("unavailable")
+        await town.send(A, sent("c1", B))
+        town.dispatcher.close(range(SHARDS))
+        await asyncio.sleep(1)
+        town.restart()
+        town.behaviour = lambda _: Reply(b"1")
+        operator = operating(town)
+        operator.pause(A, B, town.host.shards.shard_of(A))
+        await asyncio.sleep(60)
+
+        assert town.effects == []
+        assert operator.resume(A, B)
+        await town.drained(within_s=10)
 
     run(work)
 
