@@ -61,20 +61,35 @@ class Commits:
         self._committed = committed
         self._marking = marking
 
-    def commit(self, sender: ObjectKey, shard: int, effects: Effects, done: Done) -> PendingCommit | None:
+    def epoch(self, shard: int) -> int:
+        """Return the epoch under which this node serves a shard.
+
+        Raises:
+            Moving: it does not serve the shard.
+        """
+        epoch = self._host.shard_access.epoch(shard)
+        if epoch is None:
+            raise Moving
+        return epoch
+
+    def commit(
+        self, sender: ObjectKey, shard: int, effects: Effects, done: Done, *, epoch: int | None = None
+    ) -> PendingCommit | None:
         """Commit effects of the object ``sender``. ``done`` receives None when they are durable, else the error.
+
+        ``epoch`` is the epoch under which the node has to serve the shard still, if the effects follow from a read.
 
         Returns:
             The queued record, or None if the node does not serve the shard any more.
         """
         host = self._host
-        epoch = host.shard_access.epoch(shard)
-        if epoch is None:
+        present = host.shard_access.epoch(shard)
+        if present is None or epoch not in (None, present):
             done(Moving())
             return None
         at_ms = host.clock.wall_ms()
         record = CommitRecord(
-            sender, ANY_VERSION, ANY_VERSION, None, 0, at_ms, shard=shard, epoch=epoch, effects=effects
+            sender, ANY_VERSION, ANY_VERSION, None, 0, at_ms, shard=shard, epoch=present, effects=effects
         )
         pending = PendingCommit(record, _Owner(host, self._committed, done), None, Reply())
         if effects.marks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from goverse.errors import CallRedriven, ConflictError, GoverseError
@@ -36,7 +36,7 @@ class Operating:
         self._outbox = outbox
         self._new_id = new_id
         self._wall_ms = wall_ms
-        self._redriving: dict[tuple[str, ObjectKey | None, str], Future[str | None]] = {}
+        self._redriving: dict[tuple[ObjectKey, str], Future[str | None]] = {}
 
     # --- status -------------------------------------------------------------------------------------------------------
 
@@ -172,55 +172,45 @@ class Operating:
     # --- dead letters -------------------------------------------------------------------------------------------------
 
     async def redrive(
-        self,
-        namespace: str,
-        call_id: str,
-        shard_of: Callable[[ObjectKey], int],
-        *,
-        sender: ObjectKey | None = None,
-        body: bytes | None = None,
-        delay_ms: int = 0,
+        self, sender: ObjectKey, call_id: str, shard: int, *, body: bytes | None = None, delay_ms: int = 0
     ) -> str | None:
-        """Send the call of a dead letter again, with other arguments if ``body`` is not None.
+        """Send the call of a dead letter of ``sender`` again, with other arguments if ``body`` is not None.
 
         It is a new call with a new id at the end of its pair, and keeps its ``then``. The same commit replaces the dead
         letter by a ``cancelled`` call whose outcome names the new id. So a dead letter is sent again once, and a
-        repetition of the request returns the same id.
+        repetition of the request returns the same id. The record has the epoch under which the letter was read: if the
+        shard moves away and back in between, another node may have sent the letter again.
 
         Returns:
             The new id, or None if there is no dead letter with this id.
 
         Raises:
             ConflictError: a call with this id has ended, and is no dead letter.
+            Moving: the shard is not served here, or moved away while the letter was read.
             GoverseError: the store does not answer, or did not take the record.
         """
-        name = namespace, sender, call_id
+        name = sender, call_id
         running = self._redriving.get(name)
         if running is None:
-            letter = self._outbox.finished_call(namespace, call_id, sender=sender)
-            running = asyncio.ensure_future(self._redrive(letter, shard_of, body, delay_ms))
+            running = asyncio.ensure_future(self._redrive(sender, call_id, shard, body, delay_ms))
             self._redriving[name] = running
             running.add_done_callback(lambda _: self._redriving.pop(name, None))
         return await asyncio.shield(running)
 
     async def _redrive(
-        self,
-        found: Awaitable[FinishedCall | None],
-        shard_of: Callable[[ObjectKey], int],
-        body: bytes | None,
-        delay_ms: int,
+        self, sender: ObjectKey, call_id: str, shard: int, body: bytes | None, delay_ms: int
     ) -> str | None:
-        letter = await found
+        epoch = self._dispatcher.commits.epoch(shard)
+        letter = await self._outbox.finished_call(sender.namespace, call_id, sender=sender)
         if letter is None:
             return None
         if letter.state != "dead":
             return _sent_again_as(letter)
         again = self._again(letter, body, delay_ms)
-        self._dispatcher.check_room(letter.sender, 1)
+        self._dispatcher.check_room(sender, 1)
         note = CallRedriven(f"the call was sent again as {again.id}", **{_NEW_ID: again.id})
         spent = letter._replace(state="cancelled", outcome=encode_reply(Reply(problem=Problem.of(note))))
-        effects = Effects(sends=(again,), finished=(spent,))
-        await self._commit(letter.sender, shard_of(letter.sender), effects)
+        await self._commit(sender, shard, Effects(sends=(again,), finished=(spent,)), epoch=epoch)
         return again.id
 
     def _again(self, letter: FinishedCall, body: bytes | None, delay_ms: int) -> SentCall:
@@ -234,14 +224,14 @@ class Operating:
             expires_ms=now_ms + delay_ms + lifetime_ms if lifetime_ms else 0,
         )
 
-    async def _commit(self, sender: ObjectKey, shard: int, effects: Effects) -> None:
+    async def _commit(self, sender: ObjectKey, shard: int, effects: Effects, *, epoch: int | None = None) -> None:
         waiting: Future[None] = asyncio.get_running_loop().create_future()
 
         def done(error: GoverseError | None) -> None:
             if not waiting.done():
                 waiting.set_result(None) if error is None else waiting.set_exception(error)
 
-        self._dispatcher.commits.commit(sender, shard, effects, done)
+        self._dispatcher.commits.commit(sender, shard, effects, done, epoch=epoch)
         await waiting
 
 

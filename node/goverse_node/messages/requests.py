@@ -267,9 +267,8 @@ class CallRequests:
             return
         if body is not None:
             self._check_arguments(request, end.call, body)
-        new_id = await self._operating.redrive(
-            request.key.namespace, call_id, self._lookup.shard_of, sender=end.sender, body=body, delay_ms=delay_ms
-        )
+        shard = self._lookup.shard_of(end.sender)
+        new_id = await self._operating.redrive(end.sender, call_id, shard, body=body, delay_ms=delay_ms)
         if new_id is None:  # it was forgotten just now
             raise not_found(call_id)
         call.answer(Reply(json_values.encode({"id": new_id})))

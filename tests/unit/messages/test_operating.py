@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
+from random import Random
 
 import pytest
 
-from goverse.errors import Unavailable
+from goverse.errors import GoverseError, Moving, Unavailable
 from goverse.model.call_status import CallStatus
 from goverse.model.frames import Reply
 from goverse_node.messages.operating import Operating
-from tests.unit.messages.town import SHARDS, Town, key, refusal, run, sent
+from tests.unit.messages.town import SHARDS, Town, TownHost, key, refusal, run, sent
 
 A, B, C = key("Sender", "a"), key("Receiver", "b"), key("Receiver", "c")
 
@@ -178,7 +179,7 @@ def test_a_dead_letter_is_sent_again_once_though_it_is_requested_twice() -> None
         await asyncio.sleep(60)
 
         async def again() -> str | None:
-            return await operator.redrive("default", "c1", town.host.shards.shard_of, body=b'{"n":1}')
+            return await operator.redrive(A, "c1", town.host.shards.shard_of(A), body=b'{"n":1}')
 
         first, second = await asyncio.gather(again(), again())
         await town.drained()
@@ -188,6 +189,91 @@ def test_a_dead_letter_is_sent_again_once_though_it_is_requested_twice() -> None
         assert [call_id for *_, call_id in town.effects] == ["again1"]
         assert [each["state"] for each in town.outcomes] == ["dead", "success"]
         assert town.outcomes[1]["value"] == {"n": 1}
-        assert await operator.redrive("default", "unknown", town.host.shards.shard_of) is None
+        assert await operator.redrive(A, "unknown", town.host.shards.shard_of(A)) is None
+        assert await operator.redrive(C, "c1", town.host.shards.shard_of(C)) is None
+
+    run(work)
+
+
+async def _with_dead_letters(town: Town, *ids: str) -> None:
+    await town.opened()
+    town.behaviour = lambda _: refusal("invalid_arguments")
+    await town.send(A, *(sent(call_id, B) for call_id in ids))
+    await town.drained()
+    assert [town.store.ends[call_id].state for call_id in ids] == ["dead"] * len(ids)
+    town.behaviour = lambda _: Reply(b"1")
+
+
+def test_a_dead_letter_is_sent_again_once_though_its_shard_moves_away_and_back_meanwhile() -> None:
+    async def work() -> None:
+        town = Town()
+        await _with_dead_letters(town, "c1")
+        here, shard = town.host, town.host.shards.shard_of(A)
+        town.store.answer_s = 5.0
+        slow = asyncio.ensure_future(operating(town).redrive(A, "c1", shard))
+        await asyncio.sleep(0.5)
+        town.store.answer_s = 0.0
+        town.restart()
+        await town.opened()
+        elsewhere = Operating(town.dispatcher, town.store, lambda _: "elsewhere", town.clock.wall_ms)
+        assert await elsewhere.redrive(A, "c1", shard) == "elsewhere"
+        town.serve_again(here)
+
+        with pytest.raises(Moving):
+            await slow
+        assert await operating(town).redrive(A, "c1", shard) == "elsewhere"
+        await town.drained()
+        assert [call_id for *_, call_id in town.effects] == ["elsewhere"]
+
+    run(work)
+
+
+LETTERS = 200
+
+
+def test_each_of_many_dead_letters_is_sent_again_once_whichever_nodes_are_asked() -> None:
+    """Each is requested three times, at the node that serves its shard or at the one before, while shards move."""
+
+    async def work() -> None:
+        town, chance, numbers = Town(), Random(5), count(1)
+        ids = [f"c{number}" for number in range(LETTERS)]
+        await _with_dead_letters(town, *ids)
+        shard = town.host.shards.shard_of(A)
+        operators: dict[TownHost, Operating] = {}
+        lives = [town.host]
+        answers: dict[str, list[str | None]] = {call_id: [] for call_id in ids}
+
+        async def ask(call_id: str, after_s: float) -> None:
+            await asyncio.sleep(after_s)
+            while True:
+                host = chance.choice(lives[-2:])
+                if host not in operators:
+                    operators[host] = Operating(
+                        host.dispatcher, town.store, lambda _: f"again{next(numbers)}", town.clock.wall_ms
+                    )
+                try:
+                    answers[call_id].append(await operators[host].redrive(A, call_id, shard))
+                except GoverseError:
+                    await asyncio.sleep(0.1)
+                else:
+                    return
+
+        starts = {call_id: chance.random() * 10 for call_id in ids}
+        asked = [asyncio.ensure_future(ask(each, starts[each] + chance.random() / 2)) for each in ids for _ in range(3)]
+        town.store.answer_s = 0.5
+        while not all(each.done() for each in asked):
+            await asyncio.sleep(chance.random() / 2)
+            if chance.random() < 0.5 and len(lives) > 1:
+                town.serve_again(lives[-2])
+            else:
+                town.restart()
+            lives.append(town.host)
+        await asyncio.gather(*asked)
+        await town.drained()
+
+        effects = [call_id for *_, call_id in town.effects]
+        assert [(call_id, found) for call_id, found in answers.items() if len(set(found)) != 1] == []
+        assert sorted(effects) == sorted(new_id for [new_id, *_] in answers.values() if new_id is not None)
+        assert [end.call.id for end in town.store.ends.values() if end.state != "cancelled"] == []
 
     run(work)

@@ -81,12 +81,13 @@ class VirtualClock:
 
 @dataclass
 class TownStore:
-    """Outboxes, receipts and ends of calls; `events` lists what took effect."""
+    """Outboxes, receipts and ends of calls. An answer about an end takes up to `answer_s`."""
 
     chance: Random
     epoch: int = 0
     seq: int = 0
     failures: float = 0.0
+    answer_s: float = 0.02
     outbox: dict[int, PendingCall] = field(default_factory=dict[int, PendingCall])
     receipts: dict[tuple[ObjectKey, ObjectKey], Receipt] = field(
         default_factory=dict[tuple[ObjectKey, ObjectKey], Receipt]
@@ -161,8 +162,8 @@ class TownStore:
     async def finished_call(
         self, namespace: str, call_id: str, *, sender: ObjectKey | None = None
     ) -> FinishedCall | None:
-        await asyncio.sleep(0.01)
         end = self.ends.get(call_id)
+        await asyncio.sleep(self.chance.uniform(0.2, 1.0) * self.answer_s)
         if end is not None and sender not in (None, end.sender):
             return None
         now_ms = EPOCH_MS + round(asyncio.get_running_loop().time() * 1000)
@@ -375,6 +376,14 @@ class Town:
         self._earlier.append(self.host)
         self.host = TownHost(self, self.options)
         self.open(crashed=crashed and sign)
+
+    def serve_again(self, earlier: TownHost) -> None:
+        """Move all shards back to an earlier life of the node, which did not end."""
+        self._earlier.append(self.host)
+        self.store.epoch += 1
+        earlier.shards.number = self.store.epoch
+        self.host = earlier
+        self.open()
 
     async def send(self, sender: ObjectKey, *calls: SentCall) -> None:
         error = await self.host.commit(sender, Effects(sends=calls))
