@@ -67,7 +67,7 @@ class Shop(Object):
         return self.got
 
 
-class Buyer(Object):
+class Buyer(Object, delete="anyone"):
     """Sends calls. ``ends`` lists the outcomes that it received."""
 
     ends: list[tuple[str, str]] = []
@@ -206,11 +206,20 @@ class Site:
         await self.store.close()
 
     async def call(self, target: type[Any], object_id: str, method: str, **arguments: Any) -> Reply:
+        return await self._submit(Operation.CALL, target, object_id, method, **arguments)
+
+    async def read(self, target: type[Any], object_id: str) -> Reply:
+        return await self._submit(Operation.READ, target, object_id, "")
+
+    async def delete(self, target: type[Any], object_id: str) -> Reply:
+        return await self._submit(Operation.DELETE, target, object_id, "")
+
+    async def _submit(
+        self, operation: Operation, target: type[Any], object_id: str, method: str, **arguments: Any
+    ) -> Reply:
         body = orjson.dumps(arguments) if arguments else b""
         deadline = self.node.now() + PATIENCE_S
-        return await self.node.submit(
-            Request(Operation.CALL, key_of(target, object_id), method, body, deadline, "r", None)
-        )
+        return await self.node.submit(Request(operation, key_of(target, object_id), method, body, deadline, "r", None))
 
     async def ask(self, target: type[Any], object_id: str, method: str, **arguments: Any) -> Any:
         return value(await self.call(target, object_id, method, **arguments))
@@ -310,6 +319,20 @@ async def test_a_restarted_node_delivers_what_is_pending(opener: Opener) -> None
 
         assert sorted(await site.ask(Shop, "s", "look")) == ["a", "b", "later"]
         assert await site.ask(Buyer, "b", "look") == [["later", "success"]]
+
+
+async def test_an_outcome_reaches_a_sender_that_was_deleted_meanwhile_as_any_call_does(opener: Opener) -> None:
+    async with opened(opener) as site:
+        await site.ask(Buyer, "b", "order_then", name="sold", delay_s=0.05)
+        deleted = await site.delete(Buyer, "b")
+        assert deleted.problem is None
+        await site.delivered()
+
+        assert await site.ask(Shop, "s", "look") == ["sold"]
+        found = await site.read(Buyer, "b")
+        assert value(found)["ends"] == [["sold", "success"]]
+        assert found.version > deleted.version
+        assert not await site.finished()
 
 
 class FaultyStore(GatedStore):
