@@ -1,14 +1,13 @@
 """Bugs for the simulation to find. Each breaks one rule of the product; the simulation itself stays as it is.
 
-``from_list`` takes a bug of ``tests.planted.bugs`` by its name; the others are only here, because they show in a
-cluster and not in a single part.
+Those of reliable calls are in ``tests.simulation.call_bugs``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pytest
 
@@ -26,47 +25,26 @@ from goverse_node.evacuation import Emptied, Evacuation
 from goverse_node.ownership.etcd_requests import EtcdRequests
 from goverse_node.ownership.keeper import Keeper
 from goverse_node.stores.memory import MemoryStore
-from tests.planted import planted_bugs
+from tests.simulation.call_bugs import CALL_BUGS
 from tests.simulation.faults import PLANNED
+from tests.simulation.planting import Bug, from_list
 from tests.simulation.settings import Settings
 
-Plant = Callable[[pytest.MonkeyPatch], None]
-
-SPLITS: Final = Settings(
-    faults=("split_for_long",), faults_s=14.0, fault_every_s=10.0, reads=0.8, think_s=0.05, clients=12
+PLAIN: Final = Settings(senders=0)
+SPLITS: Final = replace(
+    PLAIN, faults=("split_for_long",), faults_s=14.0, fault_every_s=10.0, reads=0.8, think_s=0.05, clients=12
 )
 EMPTIED: Final = replace(SPLITS, faults=("empty_etcd_behind_a_split",))
-REPLACED: Final = Settings(faults=("split", "pause", "cut_from_etcd"), think_s=0.1)
-DEAD: Final = Settings(
-    faults=("crash", "cut_gate_from_node", "etcd_outage"), fault_every_s=0.5, reads=0.0, think_s=0.05
+REPLACED: Final = replace(PLAIN, faults=("split", "pause", "cut_from_etcd"), think_s=0.1)
+DEAD: Final = replace(
+    PLAIN, faults=("crash", "cut_gate_from_node", "etcd_outage"), fault_every_s=0.5, reads=0.0, think_s=0.05
 )
-BROKEN: Final = Settings(faults=("break_streams", "cut_gate_from_node", "crash"), fault_every_s=0.5)
-MOVING: Final = Settings(faults=PLANNED, think_s=0.1)
-LAGS: Final = Settings(
-    faults=("lag_watch", "drain", "pin"), faults_s=20.0, fault_every_s=0.3, reads=0.7, think_s=0.05, clients=8
+BROKEN: Final = replace(PLAIN, faults=("break_streams", "cut_gate_from_node", "crash"), fault_every_s=0.5)
+MOVING: Final = replace(PLAIN, faults=PLANNED, think_s=0.1)
+LAGS: Final = replace(
+    PLAIN, faults=("lag_watch", "drain", "pin"), faults_s=20.0, fault_every_s=0.3, reads=0.7, think_s=0.05, clients=8
 )
-STORES: Final = Settings(faults=("very_slow_store", "crash", "pause", "cut_from_store"), think_s=0.1, reads=0.5)
-
-
-class Bug(NamedTuple):
-    """A planted bug.
-
-    Attributes:
-        plant: the function that breaks the rule.
-        settings: the faults that provoke the bug.
-        complaint: a part of what the watchers report.
-        seed: a seed that finds it.
-    """
-
-    plant: Plant
-    settings: Settings
-    complaint: str
-    seed: int = 0
-
-
-def from_list(name: str) -> Plant:
-    """Return the function that plants a bug of ``tests.planted.bugs``."""
-    return planted_bugs()[name].plant
+STORES: Final = replace(PLAIN, faults=("very_slow_store", "crash", "pause", "cut_from_store"), think_s=0.1, reads=0.5)
 
 
 def _ignore_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,25 +146,26 @@ LOST: Final = "was acknowledged and is lost"
 
 BUGS: Final[dict[str, Bug]] = {
     "old-epochs-may-commit": Bug(_ignore_epochs, REPLACED, "the newest one is"),
-    "retries-have-no-key": Bug(_send_without_key, BROKEN, TWICE, 10),
+    "retries-have-no-key": Bug(_send_without_key, BROKEN, TWICE, 14),
     "lost-requests-count-as-unsent": Bug(_say_that_lost_requests_were_not_sent, DEAD, "took effect", 9),
     "replies-are-not-kept": Bug(from_list("replies-are-not-kept"), BROKEN, TWICE, 14),
     "verdicts-are-dropped": Bug(_drop_verdicts, MOVING, "calls failed at the first attempt"),
     "parked-calls-are-forgotten": Bug(_forget_parked_calls, MOVING, "calls failed at the first attempt"),
     "links-enforce-no-deadline": Bug(_enforce_no_deadline, REPLACED, "had no answer by its deadline"),
     "links-stay-open": Bug(_leave_links_open, MOVING, "left a task"),
-    "shards-are-given-away-before-they-are-empty": Bug(_give_away_at_once, MOVING, "were fenced in planned moves", 1),
+    "shards-are-given-away-before-they-are-empty": Bug(_give_away_at_once, MOVING, "were fenced in planned moves"),
     "claims-are-published-whatever-the-targets-are": Bug(_publish_without_guards, LAGS, STALE, 4),
-    "replies-leave-before-their-commit": Bug(from_list("replies-leave-before-their-commit"), STORES, LOST, 2),
+    "replies-leave-before-their-commit": Bug(from_list("replies-leave-before-their-commit"), STORES, LOST, 1),
     "a-reply-without-a-commit-leaves-at-once": Bug(
-        from_list("a-reply-without-a-commit-leaves-at-once"), STORES, "saw", 3
+        from_list("a-reply-without-a-commit-leaves-at-once"), STORES, "saw", 2
     ),
-    "leases-are-ignored": Bug(from_list("readonly-calls-from-memory-after-the-lease"), SPLITS, STALE, 4),
-    "reads-from-memory-after-the-lease": Bug(from_list("reads-from-memory-after-the-lease"), SPLITS, STALE, 4),
+    "leases-are-ignored": Bug(from_list("readonly-calls-from-memory-after-the-lease"), SPLITS, STALE),
+    "reads-from-memory-after-the-lease": Bug(from_list("reads-from-memory-after-the-lease"), SPLITS, STALE, 9),
     "unconfirmed-replies-leave-after-the-lease": Bug(
-        from_list("unconfirmed-replies-leave-after-the-lease"), SPLITS, STALE, 10
+        from_list("unconfirmed-replies-leave-after-the-lease"), SPLITS, STALE
     ),
-    "a-lease-is-counted-from-its-answer": Bug(from_list("a-lease-is-counted-from-its-answer"), SPLITS, STALE),
+    "a-lease-is-counted-from-its-answer": Bug(from_list("a-lease-is-counted-from-its-answer"), SPLITS, STALE, 2),
     "a-lost-etcd-is-not-noticed": Bug(from_list("a-lost-etcd-is-not-noticed"), EMPTIED, "", 6),
-    "shards-are-claimed-at-once-after-etcd-was-restored": Bug(_plan_and_claim_at_once_in_a_new_etcd, EMPTIED, STALE, 1),
+    "shards-are-claimed-at-once-after-etcd-was-restored": Bug(_plan_and_claim_at_once_in_a_new_etcd, EMPTIED, STALE),
+    **CALL_BUGS,
 }

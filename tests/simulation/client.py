@@ -57,22 +57,53 @@ class Waiter:
             self.answer.set_result(reply)
 
 
-class SimulatedClient:
+class Caller:
+    """Sends requests through any gate.
+
+    Attributes:
+        stopped: it starts no further call.
+    """
+
+    def __init__(self, cluster: SimulatedCluster, name: str) -> None:
+        self.stopped = False
+        self._cluster, self._world = cluster, cluster.world
+        self._name = name
+
+    async def submit(self, request: Request, words: str) -> Reply | None:
+        """Send a request, which ``words`` describe in the trace. Returns None if no gate answered."""
+        gates = [gate for gate in self._cluster.gates if gate.alive]
+        if not gates:
+            return None
+        gate = self._world.random.choice(gates)
+        waiter = Waiter(self._cluster, gate.name, self._name)
+        self._world.note(f"{self._name} → {gate.name}", words)
+        delay_s = self._world.delay_s(self._name, gate.name)
+        self._world.loop.call_later(delay_s, gate.take, request, waiter, context=NOWHERE)
+        began, process = self._world.now, gate.process
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await waiter.answer
+        except TimeoutError:
+            return None
+        finally:
+            late = (waiter.replied_at or self._world.now) > request.deadline + LATE_S
+            if late and process is gate.process and gate.steady_since < began:
+                self._cluster.watchers.found.append(f"{words} had no answer by its deadline, {request.deadline}")
+
+
+class SimulatedClient(Caller):
     """One client. It repeats a call with a key until the call succeeds, and gives up other calls that fail.
 
     Attributes:
         busy: the call in progress, or None.
-        stopped: the client starts no further call.
         relayed: the outcomes of its calls to relays, by log.
     """
 
     def __init__(self, cluster: SimulatedCluster, number: int) -> None:
+        super().__init__(cluster, f"client-{number}")
         self.busy: Plan | None = None
-        self.stopped = False
         self.relayed: list[tuple[str, Outcome]] = []
-        self._cluster, self._world = cluster, cluster.world
         self._number = number
-        self._name = f"client-{number}"
         self._calls = 0
 
     async def run(self) -> None:
@@ -122,25 +153,7 @@ class SimulatedClient:
 
     async def attempt(self, plan: Plan) -> Reply | None:
         """Call once. Returns None if no gate answered."""
-        gates = [gate for gate in self._cluster.gates if gate.alive]
-        if not gates:
-            return None
-        gate = self._world.random.choice(gates)
-        waiter = Waiter(self._cluster, gate.name, self._name)
-        request = self._request(plan)
-        self._world.note(f"{self._name} → {gate.name}", f"{plan.kind} {plan.log} {plan.entry} key {plan.key}")
-        delay_s = self._world.delay_s(self._name, gate.name)
-        self._world.loop.call_later(delay_s, gate.take, request, waiter, context=NOWHERE)
-        began, process = self._world.now, gate.process
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                return await waiter.answer
-        except TimeoutError:
-            return None
-        finally:
-            late = (waiter.replied_at or self._world.now) > request.deadline + LATE_S
-            if late and process is gate.process and gate.steady_since < began:
-                self._cluster.watchers.found.append(f"{plan} had no answer by its deadline, {request.deadline}")
+        return await self.submit(self._request(plan), f"{plan.kind} {plan.log} {plan.entry} key {plan.key}")
 
     def _request(self, plan: Plan) -> Request:
         operation, target, method, arguments = _spelled(plan)

@@ -21,6 +21,8 @@ from tests.simulation.etcd import Recorder
 from tests.simulation.faults import PLANNED, Faults
 from tests.simulation.network import Network
 from tests.simulation.processes import SimulatedGate, SimulatedNode, SimulatedProcess
+from tests.simulation.program import CHANCE, Broken
+from tests.simulation.senders import SimulatedSender
 from tests.simulation.settings import CLUSTER, LEASE_TTL_S, OBJECTS, SHARDS, Settings
 from tests.simulation.store import Database
 from tests.simulation.watchers import Watchers
@@ -28,6 +30,7 @@ from tests.simulation.world import World
 
 START_S = 5.0
 RECOVERY_S = LEASE_TTL_S + 5.0
+DRAIN_S = LEASE_TTL_S + 30.0
 LOOK_S = 0.1
 CLEARING_ROUNDS = 5
 CLEARING_S = 60.0
@@ -55,6 +58,7 @@ class SimulatedCluster:
         self.nodes: dict[str, SimulatedNode] = {}
         self.gates = [SimulatedGate(self, f"gate-{number}") for number in range(self.settings.gates)]
         self.clients = [SimulatedClient(self, number) for number in range(self.settings.clients)]
+        self.senders = [SimulatedSender(self, number) for number in range(self.settings.senders)]
         self.faults = Faults(self)
         self.recovered_s: float | None = None
         self.slow_turn_s = 0.0
@@ -82,6 +86,7 @@ class SimulatedCluster:
     def play(self, story: Coroutine[Any, Any, None]) -> Watchers:
         """Run a story on the loop, and check the results."""
         loop, errors = self.world.loop, self._errors
+        CHANCE.seed(self.seed)
         logging.disable(logging.WARNING)  # a run has its trace
         logger = logging.getLogger("goverse")
         logger.addHandler(errors)
@@ -99,7 +104,8 @@ class SimulatedCluster:
     async def _story(self) -> None:
         settings, found = self.settings, self.watchers.found
         await self.start()
-        clients = [asyncio.create_task(client.run()) for client in self.clients]
+        callers: tuple[SimulatedClient | SimulatedSender, ...] = (*self.clients, *self.senders)
+        clients = [asyncio.create_task(caller.run()) for caller in callers]
         self.faults.begin(settings.faults_s)
         await asyncio.sleep(settings.faults_s)
         self.faults.heal()
@@ -108,12 +114,28 @@ class SimulatedCluster:
             found.append(f"{RECOVERY_S} s after the last fault shards are not served: {self.unserved()}")
         if set(settings.faults) <= set(PLANNED) and settings.faults:
             self._judge_planned()
-        for client in self.clients:
-            client.stopped = True
+        for caller in callers:
+            caller.stopped = True
         await asyncio.wait(clients, timeout=PATIENCE_S + settings.calm_s)
-        found.extend(f"did not finish: {client.busy}" for client in self.clients if client.busy is not None)
+        found.extend(f"did not finish: {caller.busy}" for caller in callers if caller.busy)
+        await self.drained()
         self.judge()
         await self.end()
+
+    async def drained(self) -> None:
+        """Wait until all reliable calls have ended, and check that the outboxes are empty."""
+        calls, memory = self.watchers.calls, self.database.memory
+        await self.until(lambda: not calls.left, DRAIN_S)
+        calls.finish([call.number for call in await memory.pending(range(SHARDS), limit=10)])
+
+    async def redrive(self, sender: ObjectKey, call_id: str, body: bytes) -> None:
+        """Send a dead letter again, twice at each node that may serve its sender."""
+        shard = self.gates[0].router.table.shard_of(sender)
+        nodes = [node for node in self.nodes.values() if node.alive and node.lives]
+        serving = [node for node in nodes if node.keeper.epoch(shard) is not None]
+        tasks = [node.redrive(sender, call_id, body) for node in serving for _ in range(2)]
+        if tasks:
+            await asyncio.wait(tasks, timeout=PATIENCE_S)
 
     async def start(self) -> None:
         """Start all processes, and wait until every shard is served."""
@@ -129,13 +151,13 @@ class SimulatedCluster:
         """Wait until every shard is served. Returns the time that it took, or None after ``timeout_s``."""
         return await self.until(lambda: not self.unserved(), timeout_s)
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float) -> float | None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float, *, look_s: float = LOOK_S) -> float | None:
         """Wait for a condition. Returns the time that it took, or None after ``timeout_s``."""
         began = self.world.now
         while not condition():
             if self.world.now >= began + timeout_s:
                 return None
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(look_s)
         return self.world.now - began
 
     def unserved(self) -> list[int]:
@@ -216,6 +238,6 @@ class _Errors(logging.Handler):
         self._watchers = watchers
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info is not None:
+        if record.exc_info is not None and not isinstance(record.exc_info[1], Broken):
             error = "".join(traceback.format_exception(record.exc_info[1])) if record.exc_info[1] is not None else ""
             self._watchers.found.append(f"{record.name} logged: {record.getMessage()}: {error}")

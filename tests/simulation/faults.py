@@ -52,6 +52,7 @@ class Faults:
         world.note("fault", "all faults are repaired")
         world.mend(tuple(world.cut))
         world.slow.clear()
+        world.stepped_ms.clear()
         world.loss = 0.0
         cluster.database.delay_s = cluster.slow_turn_s = 0.0
         if not cluster.keys.up:
@@ -129,6 +130,11 @@ class Faults:
     def suspend(self) -> None:
         """Suspend a node's machine: the process stops, and only the boot clock counts the time."""
         self._any_node().process.suspend(self._random.choice((1.0, 3.0, 20.0)))
+
+    def step_clock(self) -> None:
+        """Set the wall clock of a node's machine forward or back."""
+        seconds = self._random.choice((-3_600.0, -20.0, -1.0, 1.0, 20.0, 3_600.0))
+        self._world.stepped_ms[self._any_node().name] = round(seconds * 1000)
 
     def cut_from_etcd(self) -> None:
         self._cut(self._any_node().name, etcd.NAME, self._random.choice((0.5, 3.0, 7.0)))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from goverse.model.effects import Effects, Mark
+from goverse.model.receipts import place_of
+from goverse.model.records import CommitRecord
+from goverse.ports.store import CommitOutcome
 from goverse.wire import codec
 from goverse.wire.v1 import wire_pb2 as messages
 
@@ -33,17 +37,45 @@ def _request(message: messages.Request) -> str:
     text = f"request {message.id}: {operation} {name}"
     if message.method:
         text += f".{message.method} {_cut(message.body)}"
+    if message.HasField("delivery"):
+        text = text.replace(": call", ": deliver void" if message.delivery.void else ": deliver", 1)
+        text += f" of call {message.delivery.id} from {message.delivery.sender.id}"
     if message.HasField("idempotency_key"):
         text += f" key {_cut(message.idempotency_key.encode())}"
     return f"{text} attempt {message.attempt}" if message.attempt else text
 
 
 def _reply(message: messages.Reply) -> str:
+    marks = [mark for mark, is_set in (("settled", message.settled), ("replayed", message.replayed)) if is_set]
+    marked = f" ({', '.join(marks)})" if marks else ""
     if not message.HasField("problem"):
-        return f"reply {message.id}: {_cut(message.body)}" + (" (replayed)" if message.replayed else "")
+        return f"reply {message.id}: {_cut(message.body)}{marked}"
     problem = message.problem
     executed = messages.Executed.Name(problem.executed).removeprefix("EXECUTED_").lower()
-    return f"reply {message.id}: {problem.code}" + (f", executed: {executed}" if problem.executed else "")
+    return f"reply {message.id}: {problem.code}" + (f", executed: {executed}" if problem.executed else "") + marked
+
+
+def commit_in_words(record: CommitRecord, outcome: CommitOutcome) -> str:
+    """Return a commit as text: the record, its effects, and what became of it."""
+    what = f"position {outcome}" if isinstance(outcome, int) else "fenced" if outcome.fenced else "refused"
+    version = f" version {record.version}" if record.changes_object or record.effects is None else ""
+    effects = "" if record.effects is None else _effects(record.effects)
+    return f"commit {record.key.id}{version}, shard {record.shard} epoch {record.epoch}{effects}: {what}"
+
+
+def _effects(effects: Effects) -> str:
+    parts = [f"sends {call.id} to {call.receiver.id}" for call in effects.sends]
+    if effects.settles is not None:
+        delivery = effects.settles.delivery
+        parts.append(f"settles {delivery.id} of {delivery.sender.id}{' as void' if delivery.void else ''}")
+    parts += [f"removes call {'.'.join(map(str, place_of(number)))}" for number in effects.removes]
+    parts += [f"marks call {'.'.join(map(str, place_of(mark.number)))} {_mark(mark)}" for mark in effects.marks]
+    parts += [f"keeps {end.call.id} as {end.state}" for end in effects.finished]
+    return "".join(f", {part}" for part in parts)
+
+
+def _mark(mark: Mark) -> str:
+    return f"as {mark.void}" if mark.void else f"with attempts={mark.attempts}"
 
 
 def _cut(data: bytes) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from goverse.cluster.member import Member
-from goverse.errors import Unavailable
+from goverse.errors import GoverseError, Unavailable
 from goverse.model.frames import Request
+from goverse.model.keys import ObjectKey
 from goverse.objects.registry import Registry
 from goverse.ports.link import Waiter
 from goverse.ports.memory_coordinator import MemoryCoordinator, Reach
@@ -27,6 +28,7 @@ from goverse.wire.link import GrpcLink
 from goverse.wire.options import WireOptions
 from goverse.wire.outgoing import Budget
 from goverse.wire.server import LinkServer
+from goverse_node.messages.operating import Operating
 from goverse_node.node import Node
 from goverse_node.options import NodeOptions
 from goverse_node.ownership.keeper import Keeper
@@ -36,9 +38,10 @@ from goverse_node.ownership.phases import OwnershipLimits
 from goverse_node.ownership.shutdown import Shutdown
 from tests.simulation import etcd
 from tests.simulation.loop import Process
-from tests.simulation.program import Log, Relay
+from tests.simulation.program import Log, Party, Relay
 from tests.simulation.settings import LEASE_TTL_S, SHARDS
 from tests.simulation.store import SimulatedStore
+from tests.simulation.world import WallClock
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
@@ -48,7 +51,7 @@ RESTART_S = 0.5  # pause of the process manager before it starts a process again
 WIRE = WireOptions(tick_s=0.2, connect_timeout_s=2.0, keepalive_s=1.0, silence_s_max=4.0, backoff_s_max=1.0)
 OWNERSHIP = OwnershipLimits(close_budget_s=0.8, stuck_after_s=6.0)
 LEADER = LeaderLimits(rejoin_grace_s=2.0, close_budget_s=0.8, stuck_after_s=6.0, stuck_avoid_s=10.0)
-REGISTRY = Registry((Log, Relay))
+REGISTRY = Registry((Log, Relay, Party))
 
 
 class Gauges:
@@ -222,11 +225,24 @@ class SimulatedNode(SimulatedProcess):
     Attributes:
         keeper: the keeper of the present life.
         node: the node of the present life.
+        operating: operations on the reliable calls of the present life.
     """
 
     kind = "node"
     keeper: Keeper
     node: Node
+    operating: Operating
+
+    def redrive(self, sender: ObjectKey, call_id: str, body: bytes) -> asyncio.Task[None]:
+        """Send a dead letter again, as a task of the process."""
+        return self.process.spawn(self._redrive(sender, call_id, body))
+
+    async def _redrive(self, sender: ObjectKey, call_id: str, body: bytes) -> None:
+        with suppress(GoverseError):
+            await self.operating.redrive(sender, call_id, self.keeper.shard_of(sender), body=body)
+
+    def _new_id(self, _sender: ObjectKey) -> str:
+        return f"again-{self._world.random.randbytes(8).hex()}"
 
     async def _serve(self, undo: AsyncExitStack, stop: Future[Shutdown]) -> None:
         process, cluster = self.process, self._cluster
@@ -245,8 +261,16 @@ class SimulatedNode(SimulatedProcess):
             leader_limits=LEADER,
             now=process.clock,
         )
-        options = NodeOptions(node_id=self.name)
-        node = self.node = Node(REGISTRY, store, clock=self._world.clock, options=options, shard_access=keeper)
+        options = NodeOptions(node_id=self.name, delivery_timeout_s=cluster.settings.delivery_timeout_s)
+        node = self.node = Node(
+            REGISTRY,
+            store,
+            clock=WallClock(self._world, self.name),
+            options=options,
+            shard_access=keeper,
+            entropy=self._world.random.randbytes,
+        )
+        self.operating = Operating(node.dispatcher, store, self._new_id, node.clock.wall_ms)
         hello = Hello(kind="node", id=self.name, incarnation=self.life, release="simulated")
         server = LinkServer(node, hello, options=WIRE, new_server=cluster.network.server(process))
         self.router.own = (self.name, node)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 SHARDS = 8
 OBJECTS = 4
+PARTIES = 4
 CLUSTER = "simulated"
 LEASE_TTL_S = 5.0
 
@@ -20,6 +21,9 @@ class Settings:
         faults_s: the time in which faults strike.
         fault_every_s: mean pause between two faults.
         calm_s: the time after the recovery in which calls in progress end.
+        senders: the clients whose calls let parties send reliable calls.
+        send_s: mean pause of such a client between two calls.
+        delivery_timeout_s: the time for which the sender of a reliable call waits for the answer to one delivery.
         faults: the faults to choose from; all if empty.
     """
 
@@ -31,4 +35,7 @@ class Settings:
     faults_s: float = 12.0
     fault_every_s: float = 1.2
     calm_s: float = 8.0
+    senders: int = 2
+    send_s: float = 0.8
+    delivery_timeout_s: float = 4.0
     faults: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ from goverse.ports.authority import Holding
 from goverse.ports.outbox import CallFilter
 from goverse.ports.store import CommitOutcome
 from goverse_node.stores.memory import MemoryStore
+from tests.simulation.messages import commit_in_words
 from tests.simulation.watchers import Watchers
 from tests.simulation.world import World
 
@@ -72,9 +73,7 @@ class Database:
         outcomes = self._batches[name] = await self.memory.commit(records)
         for record, outcome in zip(records, outcomes, strict=True):
             self.watchers.recorded(record, outcome, owner, before.get(record.shard, 0))
-            what = f"position {outcome}" if isinstance(outcome, int) else "fenced" if outcome.fenced else "refused"
-            epoch = f"shard {record.shard} epoch {record.epoch}"
-            self.world.note(f"store ({owner})", f"commit {record.key.id} version {record.version}, {epoch}: {what}")
+            self.world.note(f"store ({owner})", commit_in_words(record, outcome))
         return outcomes
 
     async def resolve(self, name: str) -> Sequence[CommitOutcome] | None:

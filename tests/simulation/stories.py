@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from goverse.model.keys import DEFAULT_NAMESPACE, ObjectKey
@@ -18,31 +19,51 @@ from tests.simulation import etcd
 from tests.simulation.client import Plan, SimulatedClient
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.processes import SimulatedNode
-from tests.simulation.settings import Settings
+from tests.simulation.program import Parcel
+from tests.simulation.senders import party_key
+from tests.simulation.settings import PARTIES, Settings
 
-SMALL: Final = Settings(nodes=2, gates=1, clients=1)
+SMALL: Final = Settings(nodes=2, gates=1, clients=1, senders=1)
+LARGER: Final = replace(SMALL, nodes=3)
 LOG: Final = "log-0"
+LOOK_S: Final = 0.0005
 PAUSE_S: Final = 0.01  # between two steps, so that no two lines of different steps have the same time
-_LEFT_OUT: Final = re.compile(r" (loads/\S+ .*|(p[io]ng \d+(; )?)+|hello from .*|ready)$")
+_LEFT_OUT: Final = re.compile(
+    r" (loads/\S+ .*|(p[io]ng \d+(; )?)+|hello from .*|ready|end of stream: connection refused)$"
+)
 
 Story = Callable[["Stage"], Coroutine[Any, Any, None]]
 
 
 class Stage:
-    """A running cluster with one client and one log."""
+    """A running cluster with one client, one log, and parties.
+
+    Attributes:
+        shard: the shard of the log.
+        source, target: two parties whose shards are on different nodes.
+    """
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self.cluster = cluster
         self.shard = cluster.gates[0].router.table.shard_of(ObjectKey(DEFAULT_NAMESPACE, "Log", LOG))
         self._client: SimulatedClient = cluster.clients[0]
         self._entries = 0
+        parties = [f"party-{number}" for number in range(PARTIES)]
+        self.source = parties[0]
+        here = self.node_of(party_key(self.source))
+        self.target = next(party for party in parties if self.node_of(party_key(party)) is not here)
+
+    def node_of(self, key: ObjectKey) -> SimulatedNode:
+        """Return the node that serves an object, as the gate sees it."""
+        table = self.cluster.gates[0].router.table
+        route = table.route(table.shard_of(key))
+        assert route is not None
+        return self.cluster.nodes[route.node]
 
     @property
     def owner(self) -> SimulatedNode:
         """The node that serves the log, as the gate sees it."""
-        route = self.cluster.gates[0].router.table.route(self.shard)
-        assert route is not None
-        return self.cluster.nodes[route.node]
+        return self.node_of(ObjectKey(DEFAULT_NAMESPACE, "Log", LOG))
 
     @property
     def other(self) -> SimulatedNode:
@@ -67,6 +88,21 @@ class Stage:
     async def look(self) -> None:
         """Read the log by a readonly call."""
         await self._client.carry_out(Plan("look", LOG, None, None))
+        await asyncio.sleep(PAUSE_S)
+
+    async def send(self, **parcel: Any) -> None:
+        """Let one party send the other a reliable call, whose id is its name."""
+        parcels = [Parcel(to=self.target, has_id=True, **parcel)]
+        await self.cluster.senders[0].post(self.source, "post", parcels)
+
+    async def settled(self) -> None:
+        """Wait until the receipt of a call that is pending is durable."""
+        left = self.cluster.watchers.calls.left
+        await self.cluster.until(lambda: any(call.receipt for call in left.values()), 60.0, look_s=LOOK_S)
+
+    async def ended(self) -> None:
+        """Wait until all reliable calls have ended."""
+        await self.cluster.drained()
         await asyncio.sleep(PAUSE_S)
 
     async def served_again(self, node: SimulatedNode | None = None) -> None:
@@ -139,15 +175,36 @@ async def etcd_loss(stage: Stage) -> None:
     await stage.look()
 
 
+async def reliable_call(stage: Stage) -> None:
+    """A party sends another a reliable call: the commit of its turn, the commit at the receiver, and the removal."""
+    await stage.send(name="parcel")
+    await stage.ended()
+
+
+async def outcome(stage: Stage) -> None:
+    """The receiver refuses a reliable call. The outcome is a turn of the sender, whose commit also removes the call."""
+    await stage.send(name="parcel", how="refuse", then="ended")
+    await stage.ended()
+
+
+async def redelivery(stage: Stage) -> None:
+    """The receiver's node dies after the commit of a reliable call, before its reply. The next owner repeats that."""
+    await stage.send(name="parcel", then="ended")
+    await stage.settled()
+    stage.node_of(party_key(stage.target)).kill()
+    await stage.ended()
+
+
 STORIES: Final[dict[str, Story]] = {
-    story.__name__: story for story in (call, handoff, failover, fenced_commit, etcd_loss)
+    story.__name__: story
+    for story in (call, handoff, failover, fenced_commit, etcd_loss, reliable_call, outcome, redelivery)
 }
 
 
 def trace(name: str) -> str:
     """Return the trace of a story, with its purpose on top."""
     story = STORIES[name]
-    cluster = SimulatedCluster(0, SMALL, traced=True, steady=True)
+    cluster = SimulatedCluster(0, LARGER if story is redelivery else SMALL, traced=True, steady=True)
 
     async def play() -> None:
         await cluster.start()

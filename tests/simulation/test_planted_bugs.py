@@ -10,8 +10,9 @@ from itertools import chain
 
 import pytest
 
-from tests.simulation.bugs import BUGS, Bug
+from tests.simulation.bugs import BUGS
 from tests.simulation.cluster import SimulatedCluster
+from tests.simulation.planting import Bug
 
 SEEDS_MAX = 200
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from goverse.model.records import CommitRecord
 from goverse.ports.store import CommitOutcome
 from tests.linearizability import Observation, complaints
+from tests.simulation.call_log import CallLog
 
 
 class Watchers:
@@ -16,6 +17,7 @@ class Watchers:
     Attributes:
         found: the violations so far.
         history: the observations of callers, by log.
+        calls: the log of all reliable calls.
         commits: the number of durable records.
         fences: the number of records that were refused because of their epoch, without those after the late claim of a
             process that was leaving.
@@ -26,6 +28,7 @@ class Watchers:
     def __init__(self) -> None:
         self.found: list[str] = []
         self.history: dict[str, list[Observation]] = defaultdict(list)
+        self.calls = CallLog(self.found)
         self.commits = self.fences = self.failures = 0
         self.leaving: set[str] = set()
         self._owners: dict[tuple[int, int], str] = {}
@@ -44,6 +47,7 @@ class Watchers:
             self.fences += outcome.fenced and self._owners.get((shard, newest)) not in self.leaving
             return
         self.commits += 1
+        self.calls.recorded(record, outcome)
         if epoch != newest:
             self.found.append(f"{life} committed to shard {shard} with epoch {epoch}; the newest one is {newest}")
         if self._owners.get((shard, epoch)) != life:

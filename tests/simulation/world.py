@@ -22,6 +22,17 @@ class LoopClock:
         return EPOCH_MS + round(self.monotonic() * 1000)
 
 
+class WallClock(LoopClock):
+    """The clock of one machine, whose wall clock may be wrong."""
+
+    def __init__(self, world: World, process: str) -> None:
+        super().__init__(world.loop)
+        self._world, self._process = world, process
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self._world.stepped_ms.get(self._process, 0)
+
+
 class World:
     """Time, randomness, network and trace of one run.
 
@@ -31,6 +42,7 @@ class World:
         trace: the lines of the trace, if the run keeps one.
         events: the number of events so far.
         slow: the factor by which messages are slower, by the name of either end.
+        stepped_ms: the error of the wall clock of each machine, by the name of its process.
         cut: the pairs of source and target between which no message passes.
         loss: the fraction of requests to etcd and the store that are lost without a partition.
     """
@@ -46,6 +58,7 @@ class World:
         self.trace: list[str] = []
         self.events = 0
         self.slow: dict[str, float] = {}
+        self.stepped_ms: dict[str, int] = {}
         self.cut: set[tuple[str, str]] = set()
         self.loss = 0.0
         self._watchers: list[Callable[[], None]] = []
