@@ -314,6 +314,11 @@ class Dispatcher:
 
         entry.again = self.commits.commit(entry.pair.sender, entry.pair.shard, effects, done)
 
+    def release(self, entry: Entry) -> None:
+        """Let a delayed call join the order of its pair now, unless it is ending."""
+        entry.due_ms = min(entry.due_ms, self.alarm.now_ms())
+        self._due(entry)
+
     def _join_if_due(self, entry: Entry) -> None:
         if entry.pair.delayed and min(entry.due_ms, entry.place.expires_ms) <= self.alarm.now_ms():
             self._due(entry)

@@ -137,12 +137,15 @@ class Operating:
         return marked
 
     def retry(self, namespace: str, call_id: str) -> int:
-        """Deliver the calls with this id now that are held or wait for an attempt, and return their number."""
+        """Deliver the calls with this id now that are held, delayed or wait for an attempt, and return their number."""
         return sum(map(self.retry_entry, self._dispatcher.outboxes.with_id(namespace, call_id)))
 
     def retry_entry(self, entry: Entry) -> bool:
-        """Deliver one call now. Return False if it is not held and does not wait for an attempt."""
-        if entry.pair.delayed or not entry.pair.channel.retry(entry.number):
+        """Deliver one call now. Return False if it is not held or delayed and does not wait for an attempt."""
+        if entry.pair.delayed:
+            self._dispatcher.release(entry)
+            return entry.place.void is None
+        if not entry.pair.channel.retry(entry.number):
             return False
         self._dispatcher.deliveries.serve(entry.pair)
         return True

@@ -25,6 +25,8 @@ A call is ``{"id", "sender", "receiver", "method", "state", "attempts", "sent_at
 "waits_for", "finished_at", "problem"}``. Objects are ``{"type", "id"}``, times are RFC 3339 in UTC or null, and
 ``problem`` is ``{"code", "detail", "retryable"}`` or null. ``state`` is ``pending``, ``running``, or how it ended.
 
+``retry`` delivers a call now that is delayed, held or waits for an attempt; any other stays as it is.
+
 ``show``, ``result`` and ``cancel`` are for the subject that submitted the call; to others it does not exist. ``cancel``
 and ``skip`` of a call that has ended change nothing, and return it as it is. ``redrive`` of a dead letter that was sent
 again returns the same id.

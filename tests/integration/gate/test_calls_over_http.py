@@ -445,9 +445,12 @@ async def test_a_page_of_dead_letters_names_those_that_were_refused(desk: Desk) 
     assert [(letter["id"], letter["problem"]["code"]) for letter in page["failed"]] == [(name, "call_not_found")]
 
 
-async def test_a_call_that_waits_is_delivered_at_once(desk: Desk) -> None:
-    name = (await desk.submit(HOUR)).json()["id"]
-    assert (await desk.operate("POST", f"/calls/{name}/retry"))["state"] == "success"
+async def test_a_delayed_call_that_is_retried_runs_at_once(clerk: Client) -> None:
+    name = (await clerk.submit(HOUR, by=3)).json()["id"]
+    assert (await clerk.operate("POST", f"/calls/{name}/retry"))["id"] == name
+    assert (await clerk.ended(f"/calls/{name}"))["state"] == "success"
+    assert (await clerk.operate("POST", f"/calls/{name}/retry"))["state"] == "success", "an ended call does not change"
+    assert await clerk.value() == 3
 
 
 async def test_a_skipped_call_never_runs(clerk: Client) -> None:

@@ -74,6 +74,25 @@ def test_a_held_call_waits_for_an_operator_who_retries_it() -> None:
     run(work)
 
 
+def test_a_delayed_call_that_is_retried_runs_now_and_once() -> None:
+    async def work() -> None:
+        town = await Town().opened()
+        operator = operating(town)
+        town.behaviour = lambda _: Reply(b"1")
+        due_ms = town.clock.wall_ms() + 100_000
+        await town.send(A, sent("later", B, due_ms=due_ms), sent("cancelled", B, due_ms=due_ms))
+        assert await operator.cancel("default", "cancelled") == 1
+        assert operator.retry("default", "cancelled") == 0
+        assert operator.retry("default", "later") == 1
+        assert operator.retry("default", "later") == 1, "it is on its way into its pair, once"
+        await town.drained(within_s=10)
+        assert [call_id for *_, call_id in town.effects] == ["later"]
+        await asyncio.sleep(200)
+        assert [call_id for *_, call_id in town.effects] == ["later"], "its time has come without effect"
+
+    run(work)
+
+
 def test_a_skipped_call_is_a_dead_letter_and_the_next_one_goes_on() -> None:
     async def work() -> None:
         town = await Town().opened()
