@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer import TyperException
 
-from goverse_cli.commands import call, cluster, config, db, dev, gate, load, new, node, openapi, storage, version
+from goverse_cli.commands import call, calls, cluster, config, db, dev, gate, load, new, node, openapi, storage, version
 from goverse_cli.failure import ExitCode, tell
 from goverse_cli.invocation import Invocation, Output, global_options_first
 from goverse_cli.single_options import Commands
@@ -38,6 +38,7 @@ app.add_typer(cluster.nodes, name="nodes")
 app.add_typer(cluster.shards, name="shards")
 app.add_typer(db.commands, name="db")
 app.command(short_help="Call a method of an object.")(call.call)
+app.add_typer(calls.commands, name="calls")
 app.command(short_help="Write a snapshot of an embedded store.")(storage.snapshot)
 app.command(short_help="Delete old snapshots and log files.")(storage.trim)
 app.command(short_help="Restore all data, or one object, to an earlier state.")(storage.restore)

@@ -32,12 +32,22 @@ class Group(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+class SharedOptions(Group):
+    """A command group whose own options may be anywhere on the line, before or after the command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options of the group."""
+        options = [each for each in self.params if isinstance(each, TyperOption) and not each.is_flag]
+        names = {name for option in options for name in option.opts}
+        return super().parse_args(ctx, _first(names, args))
+
+
 class Commands(typer.Typer):
     """A Typer application whose commands accept each option with a value once."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, cls: type[Group] = Group, **options: Any) -> None:
         """Make a group without commands."""
-        super().__init__(cls=Group, **options)
+        super().__init__(cls=cls, **options)
 
     def command(self, *names: Any, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
         """Register the decorated function as a command."""
@@ -54,3 +64,18 @@ def _refuse_repeated(command: TyperCommand | TyperGroup, context: Any, words: li
                 hint=f"see {context.command_path} --help",
                 exit_code=ExitCode.USAGE,
             )
+
+
+def _first(names: set[str], words: list[str]) -> list[str]:
+    """Return the words with the options ``names``, which have values, at the front. Words after ``--`` stay."""
+    end = words.index("--") if "--" in words else len(words)
+    front, rest, left = list[str](), list[str](), iter(words[:end])
+    for word in left:
+        name, equals, _ = word.partition("=")
+        if name not in names:
+            rest.append(word)
+            continue
+        front.append(word)
+        if not equals:
+            front += [value for value in (next(left, None),) if value is not None]
+    return [*front, *rest, *words[end:]]

@@ -64,5 +64,16 @@ def progress(invocation: Invocation, *, in_bytes: bool = True) -> Generator[Prog
         yield report
 
 
+@contextmanager
+def counting(invocation: Invocation) -> Generator[Callable[[str], None]]:
+    """Show how far work of unknown size has come, under the same conditions as ``progress``."""
+    console = Console(stderr=True)
+    if invocation.as_json or not console.is_terminal or invocation.environ.get("TERM") == "dumb":
+        yield lambda _: None
+        return
+    with console.status("starting") as status:
+        yield status.update
+
+
 def _unseen(what: str, done: int, total: int) -> None:
     """Discard a progress report."""
