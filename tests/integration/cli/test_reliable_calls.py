@@ -38,6 +38,7 @@ class Buyer(Object):
 """
 
 ORDERS = 20
+ACCEPTED = 5  # calls that are accepted before each kill
 
 
 def _state(server: Dev, path: str) -> dict[str, object]:
@@ -141,3 +142,25 @@ def test_a_call_that_kills_its_server_is_given_up_and_harms_no_other_call(tmp_pa
         assert sold == [2 if number == SHOPS // 2 else 1 for number in range(SHOPS)]
         assert _state(server, "Shop/plain") == {"sold": PLAIN_CALLS}
         assert server.count("was ended by SIGKILL") == STARTS
+
+
+@pytest.mark.requirement("GATE-11")
+def test_calls_that_were_accepted_before_a_kill_take_effect_once(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
+    places: list[str] = []
+    for delay in ("0.5", "0"):
+        with dev(tmp_path, "app.py") as server, httpx.Client(base_url=server.url, timeout=PATIENCE_S) as client:
+            for _ in range(ACCEPTED):
+                headers = {"Prefer": "respond-async", "GoVerse-Delay": delay}
+                answer = client.post("/objects/Buyer/b/call/order", json={"delay_s": 0.001}, headers=headers)
+                assert answer.status_code == 202, answer.text
+                places.append(answer.headers["location"])
+            # the end of the block is a SIGKILL
+
+    with dev(tmp_path, "app.py") as server, httpx.Client(base_url=server.url, timeout=PATIENCE_S + 10) as client:
+        for place in places:
+            assert client.get(f"{place}?wait=60").json()["state"] == "success"
+        assert len(set(places)) == 2 * ACCEPTED
+        assert _state(server, "Buyer/b")["sent"] == 2 * ACCEPTED
+        until(lambda: _state(server, "Buyer/b")["ended"] == ["success"] * (2 * ACCEPTED), "all outcomes")
+        assert _state(server, "Shop/s") == {"sold": 2 * ACCEPTED}
