@@ -40,6 +40,7 @@ SYSTEM_PATHS: Final = (
     "tests/acceptance/test_memory_bound.py",
     "tests/chaos",
     "tests/deploy",
+    "tests/docs/test_asynchronous_page.py",
     "tests/docs/test_fastapi_page.py",
     "tests/docs/test_own_project_page.py",
     "tests/docs/test_restore_by_hand.py",
