@@ -55,6 +55,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
         "suspected_crash": 500,
         "state_invalid": 500,
         "state_not_storable": 500,
+        "kept_result_mismatch": 500,
         "config_error": 500,
         "definition_error": 500,
         "start_failed": 500,

@@ -44,6 +44,7 @@ from goverse_node.runtime.call import Call
 from goverse_node.runtime.contexts import TurnContexts
 from goverse_node.runtime.deadlines import Deadlines
 from goverse_node.runtime.group_commit import UNCHANGED, CommitPipeline
+from goverse_node.runtime.kept_results import KeptResults
 from goverse_node.runtime.method_errors import unexpected
 from goverse_node.runtime.nested import NestedCalls
 from goverse_node.runtime.outgoing import Outgoing
@@ -112,6 +113,7 @@ class Node:
         )
         self.dispatcher = Dispatcher(self, store)
         self.outgoing: Outgoing = self.dispatcher
+        self.kept_results = KeptResults(self.dispatcher)
         self.requests = self.dispatcher.follower = CallRequests(self)
         self.activations = _activation_cache(bounds)
         self.deadlines = Deadlines(self.options, self.stats)

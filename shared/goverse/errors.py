@@ -17,7 +17,8 @@ Each branch tells the caller what to do:
     │   ├── ReadonlyViolation   a readonly method changed its state, or called a method that is not readonly
     │   ├── SuspectedCrash      a call was running each time that a node ended, and is not carried to a further one
     │   ├── StateInvalid        the stored state does not fit the class; a developer has to fix the class
-    │   └── StateNotStorable    a field holds a value that would change when it is stored
+    │   ├── StateNotStorable    a field holds a value that would change when it is stored
+    │   └── KeptResultMismatch  a result that was kept has another type
     ├── BusinessError           the object refuses, with an error of the application (subclass it)
     ├── StoreError              the store needs an operator
     │   └── DataDamaged · DataNewer · StoreLocked · StoreFailed · RestoreRefused
@@ -325,6 +326,12 @@ class StateNotStorable(MethodFailed):
     """A field holds a value that would change when it is stored and loaded; nothing was changed."""
 
     code = "state_not_storable"
+
+
+class KeptResultMismatch(MethodFailed):
+    """The result that the object keeps under a name has another type than the method expects."""
+
+    code = "kept_result_mismatch"
 
 
 class BusinessError(GoverseError):

@@ -39,6 +39,7 @@ CALL_ERRORS: Final = (
     "suspected_crash",
     "state_invalid",
     "state_not_storable",
+    "kept_result_mismatch",
 )
 CREATE_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -54,6 +55,7 @@ CREATE_ERRORS: Final = (
     "method_failed",
     "state_invalid",
     "state_not_storable",
+    "kept_result_mismatch",
 )
 READ_ERRORS: Final = (
     *REQUEST_ERRORS,
@@ -71,6 +73,7 @@ DELETE_ERRORS: Final = (
     "deadlock",
     "reentrancy_conflict",
     "call_id_mismatch",
+    "kept_result_mismatch",
 )
 PAGE_ERRORS: Final = ("malformed_request", "access_denied", "internal_error")
 LIST_ERRORS: Final = (*REQUEST_ERRORS, *MOMENT_ERRORS)

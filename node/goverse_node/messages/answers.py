@@ -73,6 +73,7 @@ ANSWERS: Final[Mapping[str, Answer]] = {
     "readonly_violation": Answer.FAILED,
     "state_invalid": Answer.FAILED,
     "state_not_storable": Answer.FAILED,
+    "kept_result_mismatch": Answer.FAILED,
     "business_error": Answer.FAILED,  # one that is an outcome is settled
     "store_error": Answer.FAILED,
     "data_damaged": Answer.FAILED,

@@ -11,6 +11,7 @@ begins to serve it (``open``). So it knows all pending calls, and nothing is pol
 | ``answers`` | the meaning of an answer |
 | ``endings`` | the commit of an outcome |
 | ``marking`` | marks on calls that are sent again |
+| ``notes`` | pending calls that are never delivered |
 | ``loading`` | the outboxes of a shard, from the store |
 | ``quarantine`` | calls that may have ended a node |
 | ``alarm`` | one timer for everything that waits |
@@ -21,15 +22,18 @@ sender removes it and sends the same call, with the same id, without a due time.
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import Future
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
-from goverse.errors import GoverseError, Overloaded, Unavailable
+from goverse.errors import GoverseError, Moving, Overloaded, Unavailable
 from goverse.model.effects import Effects, Mark, PendingCall
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
+from goverse.model.notes import is_note
 from goverse.model.receipts import LOST_WITH, SENDS_MAX, Delivery, number_of
 from goverse.model.records import CommitRecord
 from goverse.ports.outbox import Outbox
@@ -42,6 +46,7 @@ from goverse_node.messages.deliveries import Deliveries
 from goverse_node.messages.endings import RETRY, Endings
 from goverse_node.messages.loading import Loading
 from goverse_node.messages.marking import Marking
+from goverse_node.messages.notes import Notes
 from goverse_node.messages.outboxes import Entry, Outboxes, Pair, Shard
 from goverse_node.messages.quarantine import Quarantine
 from goverse_node.runtime.group_commit import LateMark, PendingCommit
@@ -86,7 +91,8 @@ class Dispatcher:
 
     Attributes:
         follower: receives the ends of calls, or None.
-        outboxes: the pending calls.
+        outboxes: the pending calls, without notes.
+        notes: the notes.
         deliveries: the deliveries that are on their way.
         commits: makes records about the calls of a sender.
         quarantine: the calls that may have ended a node.
@@ -98,6 +104,7 @@ class Dispatcher:
         self._host = host
         self.follower: Follower | None = None
         self.outboxes = Outboxes()
+        self.notes = Notes()
         self.counts = MessageCounts()
         self.alarm = Alarm(host.clock)
         self._marking = Marking(self.outboxes, self._join_if_due)
@@ -131,6 +138,7 @@ class Dispatcher:
         """Start no further delivery from ``shards``, and forget their calls: another node will deliver them."""
         for shard in shards:
             self.outboxes.close(shard)
+            self.notes.close(shard)
         if self.follower is not None:
             self.follower.closed(shards)
         self.quarantine.closed()
@@ -182,7 +190,7 @@ class Dispatcher:
         Raises:
             Overloaded: it would have more than ``SENDS_MAX``.
         """
-        pending = self.outboxes.count(sender)
+        pending = self.outboxes.count(sender) + self.notes.count(sender)
         if pending + count > SENDS_MAX:
             self._endings.flush_of(sender)
             raise Overloaded(
@@ -209,6 +217,28 @@ class Dispatcher:
         found = self.outboxes.named(sender, call_id)
         return None if found is None or found.place.settled else found.pending
 
+    # --- notes --------------------------------------------------------------------------------------------------------
+
+    def note(self, key: ObjectKey, note_id: str) -> PendingCall | None:
+        """Return a note; see ``goverse_node.runtime.kept_results.NoteService``."""
+        self._check_loaded(key)
+        return self.notes.find(key, note_id)
+
+    def notes_of(self, key: ObjectKey) -> Sequence[PendingCall]:
+        """Return the notes of an object."""
+        self._check_loaded(key)
+        return self.notes.of_object(key)
+
+    def write(self, key: ObjectKey, epoch: int, effects: Effects) -> Future[GoverseError | None]:
+        """Commit effects of an object in a record of their own."""
+        committed: Future[GoverseError | None] = asyncio.get_running_loop().create_future()
+        shard = self._host.shard_access.shard_of(key)
+        if self._host.shard_access.epoch(shard) == epoch:
+            self.commits.commit(key, shard, effects, committed.set_result)
+        else:
+            committed.set_result(Moving())
+        return committed
+
     def _check_loaded(self, sender: ObjectKey) -> None:
         if not self.outboxes.is_read(self._host.shard_access.shard_of(sender)):
             raise Unavailable(f"the pending calls of {sender} are not known yet; try again")
@@ -223,6 +253,8 @@ class Dispatcher:
                 if entry.again is not None:
                     former[entry.call.id] = number
                 self._removed(entry)
+            else:
+                self.notes.remove(shard, number)
         for part, call in enumerate(effects.sends):
             number = number_of(commit_seq, part)
             self._add(PendingCall(number, sender, shard, call))
@@ -241,6 +273,9 @@ class Dispatcher:
         self.deliveries.serve(entry.pair)
 
     def _add(self, found: PendingCall) -> None:
+        if is_note(found.call):
+            self.notes.add(found)
+            return
         if found.number in self.outboxes.entries:
             return  # read from the store, and then again from a record that became durable meanwhile
         call, alarm = found.call, self.alarm

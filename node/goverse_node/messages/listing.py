@@ -18,6 +18,7 @@ from goverse.limits import CALLS_SCANNED_MAX, FORGOTTEN_CALLS_MAX, LIST_LIMIT, L
 from goverse.model.call_status import CallStatus
 from goverse.model.effects import CallState, PendingCall
 from goverse.model.keys import ObjectKey
+from goverse.model.notes import is_note
 from goverse.ports.outbox import CallFilter
 from goverse_node.messages.lookup import LookupHost, status_of
 from goverse_node.messages.operating import Operating
@@ -109,6 +110,8 @@ class Listing:
             calls = await self._host.store.pending_where(chosen.where, shard=shard, after=place, limit=LIST_LIMIT_MAX)
             for each in calls:
                 place = (each.shard, each.number)
+                if is_note(each.call):
+                    continue
                 status = self._status(each)
                 is_old = chosen.sent_before_ms is None or each.call.sent_ms < chosen.sent_before_ms
                 if is_old and status.state in chosen.unended:

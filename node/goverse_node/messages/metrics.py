@@ -26,6 +26,7 @@ class MessageMetrics(Collector):
         running, total = deliveries.on_their_way, len(outboxes.entries)
         pending = {
             "delayed": outboxes.delayed,
+            "noted": len(dispatcher.notes),
             "running": running,
             "waiting": max(0, total - outboxes.delayed - running),
         }

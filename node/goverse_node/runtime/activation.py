@@ -535,7 +535,7 @@ class Activation:
             return
         before = state.instance.version if state.instance.exists else self._version_in_store()
         if kind.deletes:
-            failure = state.conclude_deletion(turn, error)
+            failure = state.conclude_deletion(turn, error or self._forget_results(turn))
         else:
             failure = state.conclude(turn, error, creates=kind.creates and not turn.readonly)
         self._end(turn)
@@ -551,6 +551,17 @@ class Activation:
         else:
             self._go_on(turn, before)
         self.admit()
+
+    def _forget_results(self, turn: Turn) -> GoverseError | None:
+        """Let the deletion remove the kept results. Return the error if they are not known."""
+        try:
+            kept = self.host.kept_results.all_of(self.key)
+        except Unavailable as error:
+            return known(error, Executed.UNKNOWN)
+        if kept:
+            turn.effects = turn.effects or TurnEffects()
+            turn.effects.removes = (*turn.effects.removes, *(note.number for note in kept))
+        return None
 
     def _go_on(self, turn: Turn, before: int) -> None:
         """Commit the changes and effects of a hook, then start the call that waited for it, or leave memory."""

@@ -10,7 +10,7 @@ A reliable call leaves with the commit of the turn (``goverse_node.runtime.turn_
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from inspect import CORO_CREATED, getcoroutinestate
@@ -29,10 +29,11 @@ from goverse.errors import (
     Unavailable,
     known,
 )
-from goverse.limits import CHAIN_LENGTH_MAX, STATE_BYTES_MAX
+from goverse.limits import CHAIN_LENGTH_MAX, KEPT_RESULTS_MAX, STATE_BYTES_MAX
 from goverse.model.effects import PendingCall, SentCall, same_content
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
+from goverse.model.notes import KEPT_RESULT, is_note, note_id
 from goverse.model.object_ids import derived_id, time_ordered_id
 from goverse.model.records import ObjectSummary
 from goverse.objects.context import Context
@@ -42,6 +43,7 @@ from goverse.ports.entropy import Entropy
 from goverse.ports.link import Link
 from goverse_node.runtime.contexts import TurnContexts
 from goverse_node.runtime.group_commit import PendingCommit
+from goverse_node.runtime.kept_results import KeptResults
 from goverse_node.runtime.nested import NestedCalls
 from goverse_node.runtime.outgoing import Outgoing
 from goverse_node.runtime.turn_effects import Outbox, TurnEffects
@@ -56,6 +58,7 @@ class CallHost(Protocol):
     clock: Clock
     contexts: TurnContexts
     entropy: Entropy
+    kept_results: KeptResults
     nested: NestedCalls
     outgoing: Outgoing
     registry: Registry
@@ -72,6 +75,8 @@ class CallingObject(Protocol):
     def key(self) -> ObjectKey: ...
     @property
     def shard(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
     @property
     def host(self) -> CallHost: ...
     @property
@@ -282,6 +287,8 @@ class Scope:
             raise _too_large(call.receiver, call.method, call.body)
         turn = self._turn
         spec = turn.activation.host.registry.types.get(call.receiver.type)
+        if is_note(call):
+            raise MethodFailed(f"{call.method!r} is no method; the methods of {call.receiver.type} have other names")
         if spec is not None and call.method not in spec.methods:
             raise unknown_method(spec, call.method, inside=True)
         outbox, effects = self._outbox()
@@ -317,6 +324,56 @@ class Scope:
         """Return the pending calls of the object in order, as this turn leaves them."""
         self._check_open("read the pending calls of its object")
         return self._look(self._outbox()[0].calls)
+
+    # --- kept results -------------------------------------------------------------------------------------------------
+
+    async def keep_result(self, name: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return the kept result ``name``; see ``goverse.objects.context.Turn.keep_result``."""
+        self._check_sends("carry out an effect once")
+        turn = self._turn
+        activation, own_id = turn.activation, note_id(KEPT_RESULT, name)
+        kept = activation.host.kept_results
+        await activation.durable()
+        if turn.call_numbers is None:
+            turn.call_numbers = {}  # the turn may have an effect even if it fails
+
+        def older() -> tuple[int, ...]:
+            found = kept.find(activation.key, own_id)
+            return () if found is None else (found.number,)
+
+        def find() -> PendingCall | None:
+            self._check_sends("carry out an effect once")
+            found = self._look(partial(kept.find, activation.key, own_id))
+            if found is not None and not self._is_forgotten(found):
+                return found
+            if found is None and len(kept.all_of(activation.key)) >= KEPT_RESULTS_MAX:
+                raise MethodFailed(
+                    f"{activation.key} keeps {KEPT_RESULTS_MAX} results, so self.once({name!r}) was not carried out; "
+                    "remove those that are not needed any more with self.forget_once(name)"
+                )
+            return None
+
+        async def note() -> tuple[SentCall, tuple[int, ...]]:
+            body = await make()
+            return self._originating(SentCall(own_id, activation.key, KEPT_RESULT, body)), older()
+
+        return await kept.get(activation, own_id, find, note, activation.host.contexts.new())
+
+    def forget_result(self, name: str) -> bool:
+        """Remove the kept result ``name`` with the commit of this turn. Return False if there is none."""
+        self._check_sends("forget a kept result")
+        turn = self._turn
+        kept = turn.activation.host.kept_results
+        found = self._look(partial(kept.find, turn.activation.key, note_id(KEPT_RESULT, name)))
+        if found is None or self._is_forgotten(found):
+            return False
+        effects = self._outbox()[1]
+        effects.removes = (*effects.removes, found.number)
+        return True
+
+    def _is_forgotten(self, note: PendingCall) -> bool:
+        effects = self._turn.effects
+        return effects is not None and note.number in effects.removes
 
     def _look(self, look: Callable[[], T]) -> T:
         """Look at the pending calls of the object.

@@ -37,7 +37,8 @@ class TurnEffects:
         marks: its notes on calls of the object's outbox, by number.
         late_marks: its notes on calls whose records are queued.
         settles: the delivery that the record settles.
-        removes, finished: the calls whose outcomes the turn was given, and the ends that are kept of them.
+        removes: the calls whose outcomes the turn was given, and notes that it removes.
+        finished: the ends that are kept of such calls.
     """
 
     __slots__ = ("_sent_bytes", "finished", "late_marks", "marks", "removes", "sends", "settles")
@@ -79,7 +80,7 @@ class TurnEffects:
 
     def join(self, effects: Effects) -> None:
         """Add what was decided outside of the turn: the calls whose outcomes the turn was given."""
-        self.removes, self.finished = effects.removes, effects.finished
+        self.removes, self.finished = (*self.removes, *effects.removes), effects.finished
         self.sends.update((call.id, call) for call in effects.sends)
         self.marks.update((mark.number, mark) for mark in effects.marks)
 

@@ -6,7 +6,7 @@ The node sets ``current_turn`` for every turn; tasks that a method starts inheri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -130,6 +130,33 @@ class Turn(Protocol):
         Raises:
             GoverseError: the turn has ended.
             Unavailable: the node does not know the calls yet, because it has just begun to serve the object's shard.
+        """
+        ...
+
+    async def keep_result(self, name: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return the result that the object keeps under ``name``. If there is none, make it and keep it first.
+
+        The result is durable when this returns, whatever becomes of the turn.
+
+        Raises:
+            Deadlock: ``make`` asks for the same result.
+            GoverseError: the turn has ended, or the result could not be made durable; also what ``make`` raises.
+            MethodFailed: the object keeps too many results.
+            ReadonlyViolation: the turn is readonly.
+            Unavailable: the node does not know the results yet, because it has just begun to serve the object's shard.
+        """
+        ...
+
+    def forget_result(self, name: str) -> bool:
+        """Remove the result that the object keeps under ``name``, with the commit of this turn.
+
+        Returns:
+            False if none is kept.
+
+        Raises:
+            GoverseError: the turn has ended.
+            ReadonlyViolation: the turn is readonly.
+            Unavailable: as for ``keep_result``.
         """
         ...
 

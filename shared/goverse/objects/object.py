@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, ParamSpec, TypeVar, overload
 
 from goverse.errors import DefinitionError, GoverseError
 from goverse.model.effects import OnFailure
 from goverse.model.keys import ObjectKey
-from goverse.objects import sending
+from goverse.objects import kept_results, sending
 from goverse.objects.context import Context, current_turn
 from goverse.objects.known_options import known_options
 from goverse.objects.other_objects import Listing, create_object, delete_object
@@ -253,6 +253,57 @@ class Object:
             GoverseError: no turn is running.
         """
         return sending.outbox(self)
+
+    # --- effects outside ----------------------------------------------------------------------------------------------
+
+    @overload
+    def once(
+        self, name: str, function: Callable[[], Awaitable[R]], /, *, returns: type[R] = ...
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @overload
+    def once(self, name: str, function: Callable[[], R], /, *, returns: type[R] = ...) -> Coroutine[Any, Any, R]: ...
+
+    def once(
+        self, name: str, function: Callable[[], Any], /, *, returns: Any = kept_results.UNKNOWN
+    ) -> Coroutine[Any, Any, Any]:
+        """Carry out an effect outside of GoVerse, and keep its result: it is carried out again only without a result.
+
+        >>> charge = await self.once("charge", lambda: pay(500, key=f"order-{self.id}"), returns=Charge)
+
+        The result is durable before you get it, whatever becomes of this turn. A repetition of the call, after a
+        failure or a restart, gets the kept result. If the process ends between the effect and its record, the effect
+        is carried out again, so give the other service an idempotency key. An exception is raised to you, and nothing
+        is kept. The result belongs to this object and the name, until ``forget_once(name)`` or the object's deletion.
+
+        Args:
+            name: names the effect within this object.
+            function: carries out the effect, without parameters, plain or ``async``. A plain function must not block.
+            returns: the type of the result. Default: the annotation of what ``function`` returns. A lambda has none.
+
+        Raises:
+            TypeError, ValueError: the name is invalid, or the type of the result is not known.
+            KeptResultMismatch: the result that is kept under the name has another type.
+            MethodFailed: the function returned a value of another type, or the object keeps 100 results already.
+            ReadonlyViolation: the turn is readonly.
+            TooLarge: the result has more than 64 KiB as JSON. The effect was carried out.
+            Unavailable: the result could not be kept, or it is not known yet whether there is one; the call is
+                repeated.
+            GoverseError: no turn is running.
+        """
+        return kept_results.once(self, name, function, returns)
+
+    def forget_once(self, name: str, /) -> bool:
+        """Remove the result that ``once`` keeps under a name, with the commit of this turn.
+
+        Returns:
+            False if there is none.
+
+        Raises:
+            ReadonlyViolation: the turn is readonly.
+            GoverseError: no turn is running.
+        """
+        return kept_results.forget(self, name)
 
     # --- the population -----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from goverse.limits import CALL_ID_BYTES_MAX
 from goverse.model.call_ids import GENERATED_ID_PREFIX
 from goverse.model.effects import OnFailure, PendingCall, SentCall
 from goverse.model.keys import ObjectKey
+from goverse.model.notes import NOTE_PREFIX
 from goverse.objects.context import Turn, current_turn
 from goverse.objects.declaration import HOOKS
 from goverse.objects.outcome import Outcome
@@ -346,6 +347,7 @@ def _chosen_id(value: object) -> str:
         raise ValueError("the id of a call is not valid UTF-8") from error
     if not 1 <= size <= CALL_ID_BYTES_MAX:
         raise ValueError(f"the id of a call has {size} bytes; 1 to {CALL_ID_BYTES_MAX} are allowed")
-    if value.startswith(GENERATED_ID_PREFIX):
-        raise ValueError(f"the id {value!r} begins with {GENERATED_ID_PREFIX!r}, as generated ids do; choose another")
+    for prefix, kind in ((GENERATED_ID_PREFIX, "generated ids"), (NOTE_PREFIX, "notes of GoVerse")):
+        if value.startswith(prefix):
+            raise ValueError(f"the id {value!r} begins with {prefix!r}, as {kind} do; choose another")
     return value

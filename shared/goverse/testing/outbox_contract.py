@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from goverse.model.effects import ANY_VERSION, Effects, Mark, PendingCall
+from goverse.model.effects import ANY_VERSION, Effects, Mark, PendingCall, SentCall
 from goverse.model.keys import ObjectKey
+from goverse.model.notes import KEPT_RESULT, note_id
 from goverse.model.receipts import number_of
 from goverse.model.records import CommitRecord
 from goverse.ports.authority import Authority
@@ -128,6 +129,23 @@ class OutboxContract(ReceiptContract, FinishedContract):
             assert list(await store.pending_where(CallFilter(), limit=99)) == [
                 call for shard in (0, 3, 7) for call in await pending(store, (shard,))
             ]
+
+    async def test_a_note_stays_until_a_record_removes_it(self) -> None:
+        async with self.opened() as store:
+            note = SentCall(
+                note_id(KEPT_RESULT, "größe/1"), SENDER, KEPT_RESULT, b'{"type":"int","value":7}', sent_ms=1
+            )
+            older = note._replace(body=b"{}")
+            (first,) = await seqs_of(store, [sends(older)])
+            (second,) = await seqs_of(store, [effects(sends=(note,), removes=(number_of(first, 0),))])
+            await store.forget_finished(CallFilter(), limit=100)
+            again = await self.restart(store)
+            try:
+                assert list(await pending(again)) == [PendingCall(number_of(second, 0), SENDER, SHARD, note)]
+                await seqs_of(again, [effects(removes=(number_of(second, 0),))])
+                assert list(await pending(again)) == []
+            finally:
+                await again.close()
 
     async def test_a_record_with_state_reply_and_effects_keeps_all_of_them(self) -> None:
         async with self.opened() as store:

@@ -1,4 +1,4 @@
-"""``goverse dev`` carries out reliable calls once, although its server is killed, and gives up a call that kills it."""
+"""``goverse dev`` keeps reliable calls and results although it is killed, and gives up a call that kills it."""
 
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from tests.integration.cli.processes import PATIENCE_S, Dev, dev, until
 
 APPLICATION = """
+import os
 from datetime import timedelta
 
 from goverse import Object, Outcome, call, handler
@@ -35,10 +36,25 @@ class Buyer(Object):
     @handler
     async def bought(self, outcome: Outcome[int]) -> None:
         self.ended.append(outcome.state)
+
+
+class Till(Object):
+    @call
+    async def charge(self, end: bool) -> int:
+        def work() -> int:
+            with open("charges", "a+") as charges:
+                charges.write("x")
+                return charges.tell()
+
+        number = await self.once("charge", work)
+        if end:
+            os._exit(9)
+        return number
 """
 
 ORDERS = 20
 ACCEPTED = 5  # calls that are accepted before each kill
+CHARGE = "/objects/Till/t/call/charge"
 
 
 def _state(server: Dev, path: str) -> dict[str, object]:
@@ -48,8 +64,8 @@ def _state(server: Dev, path: str) -> dict[str, object]:
     return found
 
 
-@pytest.mark.requirement("DUR-3")
-def test_calls_that_were_sent_before_a_kill_take_effect_once(tmp_path: Path) -> None:
+@pytest.mark.requirement("DUR-3", "DUR-7")
+def test_calls_and_results_from_before_a_kill_take_effect_once(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APPLICATION, encoding="utf-8")
     for delay_s in (0.5, 0.001):
         with dev(tmp_path, "app.py", "--no-reload") as server:  # its end is a SIGKILL
@@ -57,8 +73,11 @@ def test_calls_that_were_sent_before_a_kill_take_effect_once(tmp_path: Path) -> 
             for _ in range(ORDERS):
                 answer = httpx.post(order, json={"delay_s": delay_s}, timeout=PATIENCE_S)
                 assert answer.status_code == 200, answer.text
+            with pytest.raises(httpx.HTTPError):
+                httpx.post(f"{server.url}{CHARGE}", json={"end": True}, timeout=PATIENCE_S)
 
     with dev(tmp_path, "app.py", "--no-reload") as server:
+        assert httpx.post(f"{server.url}{CHARGE}", json={"end": False}, timeout=PATIENCE_S).json() == 1
         until(lambda: _state(server, "Buyer/b")["ended"] == ["success"] * (2 * ORDERS), "all outcomes")
         assert _state(server, "Shop/s") == {"sold": 2 * ORDERS}
         assert _state(server, "Buyer/b")["sent"] == 2 * ORDERS

@@ -1,0 +1,27 @@
+"""Notes: pending calls from an object to itself that are never delivered.
+
+A note is sent, stored, loaded, moved with its shard, dumped and restored as every pending call is, so no store has to
+know of it. Its method begins with ``@``, as no exported method can, and so does its id. Its body is a JSON document.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from goverse.model.effects import SentCall
+
+NOTE_PREFIX: Final = "@"
+"""First character of the methods and ids of notes; an id that a sender chooses must not have it."""
+
+KEPT_RESULT: Final = "@once"
+"""Method of the notes that keep results (``Object.once``)."""
+
+
+def is_note(call: SentCall) -> bool:
+    """True if a pending call is a note."""
+    return call.method.startswith(NOTE_PREFIX)
+
+
+def note_id(method: str, name: str) -> str:
+    """Return the id of the note of an object with this method and name."""
+    return f"{method}/{name}"
