@@ -41,6 +41,7 @@ from goverse.objects.method import call, handler, migration, raises, view
 from goverse.objects.object import Object
 from goverse.objects.outcome import Outcome
 from goverse.objects.process_hooks import on_start, on_stop
+from goverse.objects.sagas import Saga
 from goverse.objects.sending import OutboxCall, Sent
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "Overloaded",
     "ReentrancyConflict",
     "RequestError",
+    "Saga",
     "Sent",
     "Timeout",
     "TooLarge",

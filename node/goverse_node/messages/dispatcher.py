@@ -12,6 +12,7 @@ begins to serve it (``open``). So it knows all pending calls, and nothing is pol
 | ``endings`` | the commit of an outcome |
 | ``marking`` | marks on calls that are sent again |
 | ``notes`` | pending calls that are never delivered |
+| ``sagas`` | what follows from the end of a saga's call |
 | ``loading`` | the outboxes of a shard, from the store |
 | ``quarantine`` | calls that may have ended a node |
 | ``alarm`` | one timer for everything that waits |
@@ -110,7 +111,7 @@ class Dispatcher:
         self._marking = Marking(self.outboxes, self._join_if_due)
         self.commits = Commits(host, self.committed, self._marking)
         self.quarantine = Quarantine(host, self.outboxes, self.alarm, self.commits)
-        self._endings = Endings(host, self.outboxes, self.alarm, self.commits, self.quarantine)
+        self._endings = Endings(host, self.outboxes, self.alarm, self.commits, self.quarantine, notes=self.notes)
         self.deliveries = Deliveries(host, self.outboxes, self.alarm, self._answered, self.quarantine.ready)
         self.quarantine.deliveries = self.deliveries
         self._loading = Loading(outbox, host.entropy, found=self._add, loaded=self._loaded)

@@ -3,6 +3,7 @@
 * A call with ``then``: the outcome runs as a turn of the sender, whose record also removes the call. While that fails,
   it is repeated with the waits of the call. After the last attempt, the record removes the call without the turn, and
   keeps a dead letter for the turn alone: a call from the sender to itself. Its id is that of the call and ``.then``.
+* A step or an undo of a saga: one record removes it and sends the next (``goverse_node.messages.sagas``).
 * Any other call is removed together with others of its sender. A lost removal costs a repeated delivery and no effect,
   so a removal waits for further ones: up to ``REMOVAL_WAIT_MS`` if nothing of the call is kept, which is usual, and up
   to ``KEPT_WAIT_MS`` if its outcome can be read. Its room in the window of the pair and in the outbox is limited, so a
@@ -34,8 +35,10 @@ from goverse_node.messages.answers import Answer, meaning_of
 from goverse_node.messages.backoff import Backoff
 from goverse_node.messages.channel import Pending, Void
 from goverse_node.messages.commits import Commits, MessagesHost
+from goverse_node.messages.notes import Notes
 from goverse_node.messages.outboxes import Entry, Outboxes, Pair
 from goverse_node.messages.quarantine import Quarantine, crashed
+from goverse_node.messages.sagas import belongs_to_saga, progress
 
 REMOVAL_WAIT_MS: Final = 1_000
 KEPT_WAIT_MS: Final = 20
@@ -63,7 +66,14 @@ class Endings:
     """Commits the outcomes of calls."""
 
     def __init__(
-        self, host: MessagesHost, outboxes: Outboxes, alarm: Alarm, commits: Commits, quarantine: Quarantine
+        self,
+        host: MessagesHost,
+        outboxes: Outboxes,
+        alarm: Alarm,
+        commits: Commits,
+        quarantine: Quarantine,
+        *,
+        notes: Notes,
     ) -> None:
         """Nothing waits yet."""
         self._quarantine = quarantine
@@ -71,6 +81,7 @@ class Endings:
         self._outboxes = outboxes
         self._alarm = alarm
         self._commits = commits
+        self._notes = notes
         self._removals: dict[ObjectKey, _Waiting] = {}
         self._stopping = False
         self._retentions_ms = host.options.call_retention.by_state()
@@ -86,7 +97,7 @@ class Endings:
         first = self._outboxes.entries[front[0].number]
         if first.call.then:
             pair.ending = True
-            self._conclude(first)
+            (self._go_on if belongs_to_saga(first.call) else self._conclude)(first)
             return
         waiting = self._removals.get(pair.sender)
         if waiting is None:
@@ -260,6 +271,28 @@ class Endings:
             entry.refusals += 1
             again = partial(self._give_up_then, entry, problem)
             self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(entry.refusals, self._host.entropy), again)
+
+        self._commits.commit(pair.sender, pair.shard, effects, done)
+
+    # --- sagas --------------------------------------------------------------------------------------------------------
+
+    def _go_on(self, entry: Entry) -> None:
+        """Commit what follows from the end of a saga's running call."""
+        pair = entry.pair
+        if pair.closed:
+            return
+        note = self._notes.find(pair.sender, entry.call.then)
+        assert note is not None, "a saga has a note while a call of it is pending"
+        effects = progress(self._host, entry, note, self._finished(entry))
+
+        def done(error: GoverseError | None) -> None:
+            if error is None:
+                pair.ending = False
+                self.advance(pair)
+                return
+            entry.refusals += 1
+            wait_ms = RETRY.wait_ms(entry.refusals, self._host.entropy)
+            self._alarm.set(self._alarm.now_ms() + wait_ms, partial(self._go_on, entry))
 
         self._commits.commit(pair.sender, pair.shard, effects, done)
 

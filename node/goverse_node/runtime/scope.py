@@ -33,9 +33,10 @@ from goverse.limits import CHAIN_LENGTH_MAX, KEPT_RESULTS_MAX, STATE_BYTES_MAX
 from goverse.model.effects import PendingCall, SentCall, same_content
 from goverse.model.frames import Operation, Problem, Reply, Request
 from goverse.model.keys import CLIENT_DERIVED_KEY_PREFIX, DERIVED_KEY_PREFIX, ROUTER_KEY_PREFIX, ObjectKey
-from goverse.model.notes import KEPT_RESULT, is_note, note_id
+from goverse.model.notes import KEPT_RESULT, SAGA, is_note, note_id
 from goverse.model.object_ids import derived_id, time_ordered_id
 from goverse.model.records import ObjectSummary
+from goverse.model.sagas import Saga
 from goverse.objects.context import Context
 from goverse.objects.registry import Registry, unknown_method
 from goverse.ports.clock import Clock
@@ -283,25 +284,47 @@ class Scope:
     def send_call(self, call: SentCall) -> SentCall:
         """Send a reliable call with the commit of this turn; see ``goverse.objects.context.Turn.send_call``."""
         self._check_sends(f"send a call to {call.receiver}")
-        if len(call.body) > STATE_BYTES_MAX:
-            raise _too_large(call.receiver, call.method, call.body)
-        turn = self._turn
-        spec = turn.activation.host.registry.types.get(call.receiver.type)
-        if is_note(call):
-            raise MethodFailed(f"{call.method!r} is no method; the methods of {call.receiver.type} have other names")
-        if spec is not None and call.method not in spec.methods:
-            raise unknown_method(spec, call.method, inside=True)
+        self._check_method(call)
         outbox, effects = self._outbox()
         if call.id and (pending := self._look(partial(outbox.find, call.id))) is not None:
             if not same_content(pending, call):
                 raise CallIdMismatch(
-                    f"{turn.activation.key} has a pending call with the id {call.id!r}, to {pending.receiver} or with "
-                    "other arguments; choose another id"
+                    f"{self._turn.activation.key} has a pending call with the id {call.id!r}, to {pending.receiver} or "
+                    "with other arguments; choose another id"
                 )
             return pending
         outbox.check_room()
         effects.send(sent := self._originating(call))
         return sent
+
+    def _check_method(self, call: SentCall) -> None:
+        if len(call.body) > STATE_BYTES_MAX:
+            raise _too_large(call.receiver, call.method, call.body)
+        spec = self._turn.activation.host.registry.types.get(call.receiver.type)
+        if is_note(call):
+            raise MethodFailed(f"{call.method!r} is no method; the methods of {call.receiver.type} have other names")
+        if spec is not None and call.method not in spec.methods:
+            raise unknown_method(spec, call.method, inside=True)
+
+    def start_saga(self, name: str, saga: Saga) -> str:
+        """Start a saga with the commit of this turn; see ``goverse.objects.context.Turn.start_saga``."""
+        self._check_sends("start a saga")
+        host, key = self._turn.activation.host, self._turn.activation.key
+        for each in (*saga.steps, *saga.undos):
+            if each is not None:
+                self._check_method(SentCall("", each.receiver, each.method, each.body))
+        own_id, body, first = note_id(SAGA, name or host.new_call_id(key)), saga.encode(), saga.running
+        if len(body) > STATE_BYTES_MAX:
+            raise TooLarge(f"the steps of the saga take {len(body)} bytes; {STATE_BYTES_MAX} are allowed")
+        outbox, effects = self._outbox()
+        if name and self._look(lambda: host.kept_results.find(key, own_id) or outbox.find(own_id)) is not None:
+            raise CallIdMismatch(f"{key} has a running saga with the name {name!r}; choose another name")
+        outbox.check_room()
+        expires_ms = self.now_ms() + first.expires_ms
+        call = SentCall("", *first[:3], then=own_id, expires_ms=expires_ms, attempts_max=first.attempts_max)
+        effects.send(self._originating(call))
+        effects.send(self._originating(SentCall(own_id, key, SAGA, body)))
+        return own_id
 
     def _originating(self, call: SentCall) -> SentCall:
         """Return the call with what follows from the turn that sends it, and with an id."""

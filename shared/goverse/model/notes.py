@@ -17,6 +17,10 @@ KEPT_RESULT: Final = "@once"
 """Method of the notes that keep results (``Object.once``)."""
 
 
+SAGA: Final = "@saga"
+"""Method of the notes that hold sagas (``Object.saga``)."""
+
+
 def is_note(call: SentCall) -> bool:
     """True if a pending call is a note."""
     return call.method.startswith(NOTE_PREFIX)

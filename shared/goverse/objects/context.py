@@ -16,6 +16,7 @@ from goverse.model.effects import PendingCall, SentCall
 from goverse.model.frames import Reply
 from goverse.model.keys import ObjectKey
 from goverse.model.records import ObjectSummary
+from goverse.model.sagas import Saga
 
 
 @dataclass(slots=True, frozen=True)
@@ -130,6 +131,16 @@ class Turn(Protocol):
         Raises:
             GoverseError: the turn has ended.
             Unavailable: the node does not know the calls yet, because it has just begun to serve the object's shard.
+        """
+        ...
+
+    def start_saga(self, name: str, saga: Saga) -> str:
+        """Start a saga with the commit of this turn, and return its id. An empty ``name`` stands for a new one.
+
+        Raises:
+            CallIdMismatch: a saga of the object with this name is running.
+            Unavailable: as for ``keep_result``; only with a name.
+            GoverseError: what ``send_call`` raises.
         """
         ...
 

@@ -16,6 +16,7 @@ from goverse.objects.other_objects import Listing, create_object, delete_object
 from goverse.objects.outcome import Outcome
 from goverse.objects.policy import Policy
 from goverse.objects.reference import reference_to
+from goverse.objects.sagas import Saga
 from goverse.objects.sending import ATTEMPTS, BACKOFF, EXPIRES, OutboxCall, Sending, SendingThen, Sent
 
 T = TypeVar("T", bound="Object")
@@ -253,6 +254,31 @@ class Object:
             GoverseError: no turn is running.
         """
         return sending.outbox(self)
+
+    def saga(self, name: str | None = None, /, *, then: Callable[[Outcome[Any]], object] | None = None) -> Saga:
+        """Start steps that take effect all, or are undone. Each step and each undo is a reliable call.
+
+        >>> async with self.saga("checkout", then=self.ended) as saga:
+        ...     saga.step(stock.reserve, count=2).undo(stock.release, count=2)
+        ...     saga.step(card.charge, cents=500).undo(card.refund, cents=500)
+
+        The block collects the steps. When it ends without an exception, the saga starts with the commit of this turn.
+        Steps run one after the other. After one that did not succeed, the undos of those before it run in reverse
+        order.
+
+        Args:
+            name: a name that one running saga of this object can have.
+            then: a method of this object that receives the outcome, as for ``sending``. After a success its value is
+                the list of all results. The state ``failed`` means that all steps were undone, ``dead`` that an undo
+                did not take effect.
+
+        Raises:
+            TypeError, ValueError: an argument is invalid, or the block adds no step.
+            CallIdMismatch: a saga of this object with the name is running; raised at the end of the block.
+            ReadonlyViolation: the turn is readonly; raised at the end of the block.
+            GoverseError: no turn is running.
+        """
+        return Saga(self, name, then)
 
     # --- effects outside ----------------------------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ def send(
         InvalidArguments: an argument does not have its declared type.
     """
     turn = _turn_of(sender, "send")
-    receiver, name, body = _call_of(sender, method, positional, named)
+    receiver, name, body = call_of(sender, method, positional, named)
     now_ms = turn.now_ms()
     due_ms = options.at_ms or (now_ms + options.delay_ms if options.delay_ms else 0)
     sent = turn.send_call(
@@ -190,7 +190,7 @@ def _turn_of(sender: Any, what: str) -> Turn:
 # --- the call ---------------------------------------------------------------------------------------------------------
 
 
-def _call_of(
+def call_of(
     sender: Any, method: object, positional: tuple[Any, ...], named: Mapping[str, Any]
 ) -> tuple[ObjectKey, str, bytes]:
     """Return receiver, method and encoded arguments of a call.
@@ -273,15 +273,15 @@ def then_method(owner: Any, method: object) -> str:
 def options_of(
     owner: Any,
     *,
-    then: Callable[[Outcome[Any]], object] | None,
-    delay: timedelta | None,
-    at: datetime | None,
-    expires: timedelta,
-    attempts: int,
-    backoff: tuple[timedelta, timedelta],
-    on_failure: OnFailure,
-    call_id: str | None,
-    keep: timedelta,
+    then: Callable[[Outcome[Any]], object] | None = None,
+    delay: timedelta | None = None,
+    at: datetime | None = None,
+    expires: timedelta = EXPIRES,
+    attempts: int = ATTEMPTS,
+    backoff: tuple[timedelta, timedelta] = BACKOFF,
+    on_failure: OnFailure = "dead_letter",
+    call_id: str | None = None,
+    keep: timedelta = timedelta(0),
 ) -> Options:
     """Return the options after checks.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
 from goverse.model.effects import Effects
+from goverse.model.sagas import Saga
 from goverse_node.messages.dispatcher import Dispatcher
 from goverse_node.runtime.kept_results import KeptResults
 from tests.planted import Planted
 
+_SAGAS: Final = "tests/unit/model/test_sagas.py::"
 _ONCE: Final = "tests/unit/node/test_once.py::"
 
 
@@ -40,7 +43,39 @@ def _keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dispatcher, "write", write)
 
 
+def _leave_the_first_undo_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Saga._back
+
+    def back(self: Saga, before: int) -> Saga:
+        return original(self, before if self.back else before - 1)
+
+    monkeypatch.setattr(Saga, "_back", back)
+
+
+def _undo_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def back(self: Saga, before: int) -> Saga:
+        begin = self.position + 1 if self.back else 0
+        end = len(self.results)
+        left = [position for position in range(begin, end) if self.undos[position] is not None]
+        del before
+        return replace(self, position=left[0], back=True) if left else replace(self, back=True, ended="failed")
+
+    monkeypatch.setattr(Saga, "_back", back)
+
+
 PLANTED: Final = (
+    Planted(
+        "a-saga-leaves-an-undo-out",
+        _leave_the_first_undo_out,
+        f"{_SAGAS}test_completed_steps_are_undone_in_reverse_order",
+        complaint="At index 4 diff: 'undo0' != 'undo2'",
+    ),
+    Planted(
+        "a-saga-undoes-its-steps-in-order",
+        _undo_in_order,
+        f"{_SAGAS}test_completed_steps_are_undone_in_reverse_order",
+        complaint="At index 4 diff: 'undo0' != 'undo2'",
+    ),
     Planted(
         "effects-are-repeated-while-their-result-is-queued",
         _look_too_early,

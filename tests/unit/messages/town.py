@@ -385,6 +385,12 @@ class Town:
         self.host = earlier
         self.open()
 
+    async def quiet(self) -> None:
+        """Let all lives of the node stop what they still try."""
+        for host in (*self._earlier, self.host):
+            host.dispatcher.close(range(SHARDS))
+        await asyncio.sleep(60)
+
     async def send(self, sender: ObjectKey, *calls: SentCall) -> None:
         error = await self.host.commit(sender, Effects(sends=calls))
         assert error is None, error
