@@ -29,4 +29,4 @@ def test_the_commands_of_the_page_work_as_written(tmp_path: Path) -> None:
     def adapt(text: str) -> str:
         return re.sub(r"\b8000\b", port, text).replace("goverse dev report.py", f"goverse dev report.py --port {port}")
 
-    walk_through(PAGE, tmp_path, env=environment, adapt=adapt)
+    assert walk_through(PAGE, tmp_path, env=environment, adapt=adapt)

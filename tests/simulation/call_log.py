@@ -81,7 +81,9 @@ class CallLog:
         self._told_ids: set[str] = set()
 
     def recorded(self, record: CommitRecord, position: int) -> None:
-        """Read a durable record."""
+        """Read a durable record. Only parties say in their state what they did."""
+        if record.key.type != "Party":
+            return
         effects, news = record.effects or Effects(), _news(record)
         got = [words[1] for words in news if words[0] == "got"]
         if effects.settles is not None:
@@ -236,7 +238,7 @@ class CallLog:
 
 
 def _news(record: CommitRecord) -> list[list[str]]:
-    if record.key.type != "Party" or record.state is None or not record.changes_object:
+    if record.state is None or not record.changes_object:
         return []
     return [line.split() for line in orjson.loads(record.state)["news"]]
 

@@ -55,7 +55,7 @@ def test_suspects_and_paused_pairs_are_counted() -> None:
         town.restart(crashed=True)
         await town.until(lambda: len(town.dispatcher.quarantine) == 2)
         operator = Operating(town.dispatcher, town.store, lambda _: "", town.clock.wall_ms)
-        operator.pause(A, B, 0)
+        operator.pause(A, B, town.host.shards.shard_of(A))
         found = values(town)
         assert (found[("suspected",)], found[("paused_pairs",)]) == (2, 1)
         operator.resume(A, B)

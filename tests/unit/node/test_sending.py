@@ -212,7 +212,6 @@ async def sending(*classes: type[Any], room: int = 10_000, **options: Any) -> As
     async with bench(*classes, Receiver, **options) as b:
         b.__class__ = Sending
         assert isinstance(b, Sending)
-        b.node.dispatcher.close((0,))
         b.node.outgoing = b.outgoing = RecordedOutgoing(room)
         yield b
 
