@@ -45,3 +45,9 @@ class Server:
         assert self._process is not None
         self._process.kill()
         assert await self.ended() == -signal.SIGKILL, "the server exited without being killed"
+
+    async def stop(self) -> None:
+        """Stop the server in an orderly way."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        assert await self.ended() == 0, "the server did not end in an orderly way"

@@ -98,7 +98,7 @@ async def turn(folder: Path, plan: Plan, say: Callable[[str], None]) -> Result:
     await server.start()
     result.problems += await ring.complaints()
     await ring.close()
-    await server.kill()
+    await server.stop()  # with the removal of calls that have ended, which may wait for a second
     result.problems += verify(folder / ".goverse").problems
     store = WalStore(folder / ".goverse")
     await store.open()
