@@ -124,9 +124,10 @@ class SimulatedCluster:
 
     async def drained(self) -> None:
         """Wait until all reliable calls have ended, and check that the outboxes are empty."""
-        calls, memory = self.watchers.calls, self.database.memory
-        await self.until(lambda: not calls.left, DRAIN_S)
-        calls.finish([call.number for call in await memory.pending(range(SHARDS), limit=10)])
+        calls, memory, delayed = self.watchers.calls, self.database.memory, not self.faults.stepped
+        await self.until(lambda: not calls.waiting(delayed=delayed), DRAIN_S)
+        pending = await memory.pending(range(SHARDS), limit=100)
+        calls.finish([call.number for call in pending], delayed=delayed)
 
     async def redrive(self, sender: ObjectKey, call_id: str, body: bytes) -> None:
         """Send a dead letter again, twice at each node that may serve its sender."""

@@ -22,13 +22,17 @@ T = TypeVar("T")
 
 
 class Faults:
-    """Chooses among the faults that the settings allow, all of them by default."""
+    """Chooses among the faults that the settings allow, all of them by default.
+
+    Attributes:
+        stepped: True once the wall clock of a machine was wrong.
+    """
 
     def __init__(self, cluster: SimulatedCluster) -> None:
         self._cluster = cluster
         self._world = cluster.world
         self._random = cluster.world.random
-        self._over = self._ended = False
+        self._over = self._ended = self.stepped = False
         self._removed: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -133,6 +137,7 @@ class Faults:
 
     def step_clock(self) -> None:
         """Set the wall clock of a node's machine forward or back."""
+        self.stepped = True
         seconds = self._random.choice((-3_600.0, -20.0, -1.0, 1.0, 20.0, 3_600.0))
         self._world.stepped_ms[self._any_node().name] = round(seconds * 1000)
 

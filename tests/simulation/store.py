@@ -80,11 +80,11 @@ class Database:
         """Return the outcomes of a batch. A batch that has not arrived is refused from now on."""
         return self._batches.setdefault(name, None)
 
-    async def claim(self, shards: Sequence[int], owner: str, life: str) -> Mapping[int, int]:
+    async def claim(self, shards: Sequence[int], owner: str, life: str, sent_at: float) -> Mapping[int, int]:
         """Raise the epochs of shards for ``owner``, whose present life has the name ``life``."""
         epochs = await self.memory.claim(shards, owner)
         for shard, epoch in epochs.items():
-            self.watchers.claimed(shard, epoch, life)
+            self.watchers.claimed(shard, epoch, life, sent_at=sent_at, now=self.world.now)
         self.world.note(f"store ({life})", f"claim shards {sorted(epochs.items())}")
         return epochs
 
@@ -250,8 +250,9 @@ class SimulatedStore:
         Raises:
             Unavailable: no answer came; the epochs may have been raised.
         """
+        sent_at = self._database.world.now
         try:
-            return await self._ask(lambda: self._database.claim(shards, owner, self._owner))
+            return await self._ask(lambda: self._database.claim(shards, owner, self._owner, sent_at))
         except Lost:
             raise Unavailable("the store does not answer") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from goverse.model.effects import ANY_VERSION
 from goverse.model.records import CommitRecord
 from goverse.ports.store import CommitOutcome
 from tests.linearizability import Observation, complaints
@@ -19,8 +20,9 @@ class Watchers:
         history: the observations of callers, by log.
         calls: the log of all reliable calls.
         commits: the number of durable records.
-        fences: the number of records that were refused because of their epoch, without those after the late claim of a
-            process that was leaving.
+        fences: the number of records of turns that were refused because of their epoch, without those after a late
+            claim. A record about calls alone may be refused: the next owner of the shard delivers these calls again and
+            makes the record itself.
         leaving: the processes that were asked to stop.
         failures: the number of calls that failed at their first attempt.
     """
@@ -32,9 +34,18 @@ class Watchers:
         self.commits = self.fences = self.failures = 0
         self.leaving: set[str] = set()
         self._owners: dict[tuple[int, int], str] = {}
+        self._claimed_at: dict[int, float] = {}
+        self._late: set[tuple[int, int]] = set()
 
-    def claimed(self, shard: int, epoch: int, life: str) -> None:
-        """Check that an epoch is given to one process only."""
+    def claimed(self, shard: int, epoch: int, life: str, *, sent_at: float, now: float) -> None:
+        """Check that an epoch is given to one process only.
+
+        A claim is late if the process was leaving, or if the claim before it arrived while it was on its way: then it
+        was sent for earlier targets.
+        """
+        if life in self.leaving or sent_at < self._claimed_at.get(shard, 0.0):
+            self._late.add((shard, epoch))
+        self._claimed_at[shard] = now
         if (shard, epoch) in self._owners:
             self.found.append(f"epoch {epoch} of shard {shard} was given to {self._owners[shard, epoch]} and {life}")
         self._owners[shard, epoch] = life
@@ -43,8 +54,10 @@ class Watchers:
         """Check that a durable record has the newest epoch and comes from the process that claimed it."""
         shard, epoch = record.shard, record.epoch
         if not isinstance(outcome, int):
-            # A claim that a leaving process had sent may arrive after the next owner's; the next owner claims again
-            self.fences += outcome.fenced and self._owners.get((shard, newest)) not in self.leaving
+            # A late claim may arrive after the next owner's; the next owner claims again
+            of_turn, late = record.version != ANY_VERSION, (shard, newest) in self._late
+            left = self._owners.get((shard, newest)) in self.leaving
+            self.fences += of_turn and outcome.fenced and not late and not left
             return
         self.commits += 1
         self.calls.recorded(record, outcome)
