@@ -52,6 +52,11 @@ class LoggedCall:
     state: str = ""
     told: str = ""
 
+    @property
+    def waits_for_a_time(self) -> bool:
+        """True if the call waits until it is due, or can be held until it expires."""
+        return bool(self.call.due_ms) or self.call.on_failure == "hold"
+
     def __str__(self) -> str:
         """Return a text that names the call."""
         return f"call {self.call.id} ({self.name}, from {self.sender.id} to {self.call.receiver.id})"
@@ -230,17 +235,17 @@ class CallLog:
             if call.state == "dead" and call.call.on_failure != "drop" and call.call.id not in self._letters
         ]
 
-    def waiting(self, *, delayed: bool = True) -> list[LoggedCall]:
-        """Return the calls that have not ended, ``delayed`` ones included or not."""
-        return [call for call in self.left.values() if delayed or not call.call.due_ms]
+    def waiting(self, *, clocks_agree: bool = True) -> list[LoggedCall]:
+        """Return the calls that have not ended, unless they wait for a time and the clocks did not agree on it."""
+        return [call for call in self.left.values() if clocks_agree or not call.waits_for_a_time]
 
-    def finish(self, pending: Collection[int], *, delayed: bool = True) -> None:
+    def finish(self, pending: Collection[int], *, clocks_agree: bool = True) -> None:
         """Check that each call has ended, and that the outboxes hold none. Call this after they were drained.
 
-        Calls that are delayed may be left if ``delayed`` is false: the wall clock of the node that took such a call, or
-        of a later one, was wrong by an hour, so it is due in an hour.
+        If ``clocks_agree`` is false, a wall clock was wrong by up to an hour. Then a call may be left that is delayed,
+        or that is held until it expires: the node that took it, or a later one, sees that time an hour ahead.
         """
-        waiting = self.waiting(delayed=delayed)
+        waiting = self.waiting(clocks_agree=clocks_agree)
         excused = {call.number for call in self.left.values()}.difference(call.number for call in waiting)
         self.found.extend(f"{call} never ended; receipt: {call.receipt or 'none'}" for call in waiting[:5])
         left = [number for number in pending if number not in excused]

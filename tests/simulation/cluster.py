@@ -124,10 +124,10 @@ class SimulatedCluster:
 
     async def drained(self) -> None:
         """Wait until all reliable calls have ended, and check that the outboxes are empty."""
-        calls, memory, delayed = self.watchers.calls, self.database.memory, not self.faults.stepped
-        await self.until(lambda: not calls.waiting(delayed=delayed), DRAIN_S)
+        calls, memory, agree = self.watchers.calls, self.database.memory, not self.faults.stepped
+        await self.until(lambda: not calls.waiting(clocks_agree=agree), DRAIN_S)
         pending = await memory.pending(range(SHARDS), limit=100)
-        calls.finish([call.number for call in pending], delayed=delayed)
+        calls.finish([call.number for call in pending], clocks_agree=agree)
 
     async def redrive(self, sender: ObjectKey, call_id: str, body: bytes) -> None:
         """Send a dead letter again, twice at each node that may serve its sender."""
