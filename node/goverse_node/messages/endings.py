@@ -15,7 +15,7 @@ Outcomes of a pair are committed in order (``goverse_node.messages.channel``), o
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import takewhile
 from typing import Final
@@ -150,23 +150,24 @@ class Endings:
         kept = [end for entry in entries if (end := self._finished(entry)) is not None]
         effects = Effects(removes=tuple(entry.number for entry in entries), finished=tuple(kept))
         pairs = dict.fromkeys(entry.pair for entry in entries)
-        first = entries[0].pair
-        self._commits.commit(first.sender, first.shard, effects, partial(self._removed, entries[0], pairs))
+        self._commit(entries[0], effects, pairs, again=partial(self._go_on_with, pairs))
 
-    def _removed(self, first: Entry, pairs: dict[Pair, None], error: GoverseError | None) -> None:
-        if error is None:
-            for pair in pairs:
-                pair.ending = False
-                self.advance(pair)
-            return
-        first.refusals += 1
+    def _commit(self, first: Entry, effects: Effects, pairs: Collection[Pair], *, again: Callable[[], None]) -> None:
+        """Commit what ends calls of ``pairs``, then go on with these pairs. If that fails, call ``again`` later."""
 
-        def again() -> None:
-            for pair in pairs:
-                pair.ending = False
-                self.advance(pair)
+        def done(error: GoverseError | None) -> None:
+            if error is None:
+                self._go_on_with(pairs)
+                return
+            first.refusals += 1
+            self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(first.refusals, self._host.entropy), again)
 
-        self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(first.refusals, self._host.entropy), again)
+        self._commits.commit(first.pair.sender, first.pair.shard, effects, done)
+
+    def _go_on_with(self, pairs: Collection[Pair]) -> None:
+        for pair in pairs:
+            pair.ending = False
+            self.advance(pair)
 
     def _finished(self, entry: Entry) -> FinishedCall | None:
         """Return the end of a call to keep, or None if nothing of it is kept."""
@@ -224,8 +225,7 @@ class Endings:
         pair = entry.pair
         problem = None if answer.cancelled() else answer.result().problem
         if entry.number not in self._outboxes.entries:
-            pair.ending = False
-            self.advance(pair)
+            self._go_on_with((pair,))
             return
         if pair.closed or (problem is None and not answer.cancelled()):
             return
@@ -263,16 +263,7 @@ class Endings:
         letter = FinishedCall(then, pair.sender, "dead", outcome, entry.trials, now_ms, expires_ms)
         effects = Effects(removes=(entry.number,), finished=(letter,) if kept is None else (kept, letter))
 
-        def done(error: GoverseError | None) -> None:
-            if error is None:
-                pair.ending = False
-                self.advance(pair)
-                return
-            entry.refusals += 1
-            again = partial(self._give_up_then, entry, problem)
-            self._alarm.set(self._alarm.now_ms() + RETRY.wait_ms(entry.refusals, self._host.entropy), again)
-
-        self._commits.commit(pair.sender, pair.shard, effects, done)
+        self._commit(entry, effects, (pair,), again=partial(self._give_up_then, entry, problem))
 
     # --- sagas --------------------------------------------------------------------------------------------------------
 
@@ -285,16 +276,7 @@ class Endings:
         assert note is not None, "a saga has a note while a call of it is pending"
         effects = progress(self._host, entry, note, self._finished(entry))
 
-        def done(error: GoverseError | None) -> None:
-            if error is None:
-                pair.ending = False
-                self.advance(pair)
-                return
-            entry.refusals += 1
-            wait_ms = RETRY.wait_ms(entry.refusals, self._host.entropy)
-            self._alarm.set(self._alarm.now_ms() + wait_ms, partial(self._go_on, entry))
-
-        self._commits.commit(pair.sender, pair.shard, effects, done)
+        self._commit(entry, effects, (pair,), again=partial(self._go_on, entry))
 
     def idle(self) -> bool:
         """Return True if no outcome is being committed by a turn, and no removal waits."""
