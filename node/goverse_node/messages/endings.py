@@ -42,6 +42,8 @@ from goverse_node.messages.sagas import belongs_to_saga, progress
 
 REMOVAL_WAIT_MS: Final = 1_000
 KEPT_WAIT_MS: Final = 20
+_TRIAL_LOOK_MS: Final = 20
+"""Time between two looks whether the ``then`` of a suspect may run."""
 
 _EAGER: Final = WINDOW // 2
 _PAIRS_MAX: Final = 256
@@ -201,7 +203,7 @@ class Endings:
             self._give_up_then(entry, crashed(entry))  # the call itself took effect, so ``then`` ended the nodes
             return
         if not self._quarantine.may_conclude(entry):
-            self._alarm.set(self._alarm.now_ms() + REMOVAL_WAIT_MS, partial(self._conclude, entry))
+            self._alarm.set(self._alarm.now_ms() + _TRIAL_LOOK_MS, partial(self._conclude, entry))
             return
         call, host = entry.call, self._host
         kept = self._finished(entry)
