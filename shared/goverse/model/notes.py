@@ -29,3 +29,18 @@ def is_note(call: SentCall) -> bool:
 def note_id(method: str, name: str) -> str:
     """Return the id of the note of an object with this method and name."""
     return f"{method}/{name}"
+
+
+def checked_name(name: object, what: str, bytes_max: int) -> str:
+    """Return the name of ``what``, which becomes a part of the id of a note.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it is empty, or has more than ``bytes_max`` bytes.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of {what} is {name!r}; use a string")
+    size = len(name.encode(errors="replace"))
+    if not 1 <= size <= bytes_max:
+        raise ValueError(f"the name of {what} has {size} bytes; use 1 to {bytes_max}")
+    return name

@@ -15,6 +15,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from goverse.errors import GoverseError, KeptResultMismatch, MethodFailed, TooLarge
 from goverse.limits import KEPT_RESULT_BYTES_MAX, KEPT_RESULT_NAME_BYTES_MAX
+from goverse.model.notes import checked_name
 from goverse.objects.context import Turn, current_turn
 from goverse.objects.results import Result
 
@@ -36,7 +37,7 @@ def once(owner: Any, name: str, function: Any, returns: Any) -> Coroutine[Any, A
     """
     turn = _turn_of(owner, "once")
     what = f"{owner.key}: self.once({name!r})"
-    _check_name(name)
+    checked_name(name, "a kept result", KEPT_RESULT_NAME_BYTES_MAX)
     if not callable(function):
         if iscoroutine(function):
             function.close()
@@ -59,7 +60,7 @@ def once(owner: Any, name: str, function: Any, returns: Any) -> Coroutine[Any, A
 
 def forget(owner: Any, name: str) -> bool:
     """Remove a kept result with the commit of the running turn; False if there is none."""
-    _check_name(name)
+    checked_name(name, "a kept result", KEPT_RESULT_NAME_BYTES_MAX)
     return _turn_of(owner, "forget_once").forget_result(name)
 
 
@@ -68,14 +69,6 @@ def _turn_of(owner: Any, what: str) -> Turn:
     if turn is None:
         raise GoverseError(f"self.{what} of {owner.key} was used outside a turn; use it inside a method or a hook")
     return turn
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a kept result is {name!r}; use a string")
-    size = len(name.encode(errors="replace"))
-    if not 1 <= size <= KEPT_RESULT_NAME_BYTES_MAX:
-        raise ValueError(f"the name of a kept result has {size} bytes; use 1 to {KEPT_RESULT_NAME_BYTES_MAX}")
 
 
 def _returned(function: Any) -> Any:

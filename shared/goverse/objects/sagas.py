@@ -9,11 +9,11 @@ from typing import Any, Final, ParamSpec, Self
 
 from goverse.errors import GoverseError
 from goverse.limits import SAGA_NAME_BYTES_MAX, SAGA_STEPS_MAX
+from goverse.model.notes import checked_name
 from goverse.model.sagas import Saga as SagaPlan
 from goverse.model.sagas import SagaCall
-from goverse.objects.context import Turn, current_turn
 from goverse.objects.outcome import Outcome
-from goverse.objects.sending import ATTEMPTS, EXPIRES, call_of, options_of, then_method
+from goverse.objects.sending import ATTEMPTS, EXPIRES, call_of, options_of, then_method, turn_of
 
 P = ParamSpec("P")
 
@@ -71,9 +71,9 @@ class Saga:
     def __init__(self, owner: Any, name: str | None, then: Callable[[Outcome[Any]], object] | None) -> None:
         """Collect the steps of a saga of the object ``owner``."""
         self._owner = owner
-        self._name = "" if name is None else _checked_name(name)
+        self._name = "" if name is None else checked_name(name, "a saga", SAGA_NAME_BYTES_MAX)
         self._then = "" if then is None else then_method(owner, then)
-        self._turn = _turn_of(owner)
+        self._turn = turn_of(owner, "saga")
         self._calls: list[SagaCall] = []
         self._undos: list[SagaCall | None] = []
         self._closed = True
@@ -140,22 +140,3 @@ class Saga:
             raise ValueError(f"a saga of {self._owner.key} has no steps")
         plan = SagaPlan(self._then, tuple(self._calls), tuple(self._undos))
         self.id = self._turn.start_saga(self._name, plan)
-
-
-def _turn_of(owner: Any) -> Turn:
-    turn = current_turn.get()
-    if turn is None:
-        raise GoverseError(
-            f"self.saga of {owner.key} was used outside a turn, so there is no commit that it could join; use it "
-            "inside an exported method or a hook"
-        )
-    return turn
-
-
-def _checked_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"the name of a saga is {name!r}; use a string")
-    size = len(name.encode(errors="replace"))
-    if not 1 <= size <= SAGA_NAME_BYTES_MAX:
-        raise ValueError(f"the name of a saga has {size} bytes; use 1 to {SAGA_NAME_BYTES_MAX}")
-    return name

@@ -137,7 +137,7 @@ def send(
         TypeError: ``method`` is not a method that can be sent, or the arguments do not fit it.
         InvalidArguments: an argument does not have its declared type.
     """
-    turn = _turn_of(sender, "send")
+    turn = turn_of(sender, "send")
     receiver, name, body = call_of(sender, method, positional, named)
     now_ms = turn.now_ms()
     due_ms = options.at_ms or (now_ms + options.delay_ms if options.delay_ms else 0)
@@ -163,12 +163,12 @@ def send(
 def cancel(sender: Any, call: Sent[Any] | OutboxCall | str) -> bool:
     """Cancel a pending call with the commit of the running turn; False if it is not pending."""
     call_id = call if isinstance(call, str) else call.id
-    return _turn_of(sender, "cancel").cancel_call(call_id)
+    return turn_of(sender, "cancel").cancel_call(call_id)
 
 
 def outbox(sender: Any) -> tuple[OutboxCall, ...]:
     """Return the pending calls of the object, in order, as the running turn leaves them."""
-    return tuple(map(_shown, _turn_of(sender, "outbox").pending_calls()))
+    return tuple(map(_shown, turn_of(sender, "outbox").pending_calls()))
 
 
 def _shown(pending: PendingCall) -> OutboxCall:
@@ -177,7 +177,12 @@ def _shown(pending: PendingCall) -> OutboxCall:
     return OutboxCall(call.id, call.receiver, call.method, pending.void or "pending", sent_at)
 
 
-def _turn_of(sender: Any, what: str) -> Turn:
+def turn_of(sender: Any, what: str) -> Turn:
+    """Return the running turn, for the member ``what`` of an object.
+
+    Raises:
+        GoverseError: no turn is running.
+    """
     turn = current_turn.get()
     if turn is None:
         raise GoverseError(
