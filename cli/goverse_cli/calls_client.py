@@ -95,9 +95,9 @@ class CallsClient:
         return dict(orjson.loads(self._server.request(method, path, body=body, headers=headers).content))
 
 
-def call_at(call_id: str, action: str = "") -> str:
-    """Return the path of a call."""
-    return f"/calls/{quote(call_id, safe='')}{action}"
+def call_at(call_id: str, action: str = "", *, among: str = "calls") -> str:
+    """Return the path of a call, or of an action on it; ``among`` is the collection that the call is in."""
+    return f"/{among}/{quote(call_id, safe='')}{action}"
 
 
 def summary(call: Mapping[str, Any]) -> str:

@@ -203,7 +203,7 @@ def redrive(
     if dry_run or any(value is not None for name, value in filters.items() if name != "sender"):
         raise Failure("an ID and options that select dead letters exclude each other", exit_code=ExitCode.USAGE)
     fields = {"arguments": None if arguments is None else _json(arguments), "delay": delay}
-    path = f"/dead-letters{call_at(call_id, '/redrive').removeprefix('/calls')}"
+    path = call_at(call_id, "/redrive", among="dead-letters")
     made = _client(context).post(path, fields, {"sender": sender})
     show(invocation_of(context), made, f"sent again as {made['id']}")
 
