@@ -21,8 +21,8 @@ class Watchers:
         calls: the log of all reliable calls.
         commits: the number of durable records.
         fences: the number of records of turns that were refused because of their epoch, without those after a late
-            claim. A record about calls alone may be refused: the next owner of the shard delivers these calls again and
-            makes the record itself.
+            claim or that of a process that was leaving. A record about calls alone may be refused: the next owner of
+            the shard delivers these calls again and makes the record itself.
         leaving: the processes that were asked to stop.
         failures: the number of calls that failed at their first attempt.
     """
@@ -40,10 +40,9 @@ class Watchers:
     def claimed(self, shard: int, epoch: int, life: str, *, sent_at: float, now: float) -> None:
         """Check that an epoch is given to one process only.
 
-        A claim is late if the process was leaving, or if the claim before it arrived while it was on its way: then it
-        was sent for earlier targets.
+        A claim is late if the one before it arrived while it was on its way: then it was sent for earlier targets.
         """
-        if life in self.leaving or sent_at < self._claimed_at.get(shard, 0.0):
+        if sent_at < self._claimed_at.get(shard, 0.0):
             self._late.add((shard, epoch))
         self._claimed_at[shard] = now
         if (shard, epoch) in self._owners:
@@ -54,10 +53,9 @@ class Watchers:
         """Check that a durable record has the newest epoch and comes from the process that claimed it."""
         shard, epoch = record.shard, record.epoch
         if not isinstance(outcome, int):
-            # A late claim may arrive after the next owner's; the next owner claims again
-            of_turn, late = record.version != ANY_VERSION, (shard, newest) in self._late
-            left = self._owners.get((shard, newest)) in self.leaving
-            self.fences += of_turn and outcome.fenced and not late and not left
+            # A late claim, or that of a process that was leaving, may arrive after the next owner's, which claims again
+            late = (shard, newest) in self._late or self._owners.get((shard, newest)) in self.leaving
+            self.fences += outcome.fenced and record.version != ANY_VERSION and not late
             return
         self.commits += 1
         self.calls.recorded(record, outcome)
