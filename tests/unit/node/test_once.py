@@ -153,9 +153,9 @@ class Shop(Object, reentrant=True, delete="anyone"):
         return found
 
     @call
-    async def anew(self) -> int:
+    async def replaced(self) -> int:
         self.forget_once("plain")
-        return await self.once("plain", lambda: effect("anew"), returns=int)
+        return await self.once("plain", lambda: effect("replacement"), returns=int)
 
     @call
     async def unawaited(self) -> None:
@@ -173,7 +173,7 @@ class Shop(Object, reentrant=True, delete="anyone"):
 
 
 @pytest.fixture(autouse=True)
-def _anew() -> None:
+def _no_effects() -> None:
     EFFECTS.clear()
     PLACE.happened.clear()
 
@@ -329,7 +329,7 @@ async def test_an_object_keeps_a_bounded_number_of_results() -> None:
         assert value(await b.call(Shop, "s", "plain", {"name": "n7"})) == 0
 
 
-async def test_a_forgotten_result_is_made_anew() -> None:
+async def test_a_forgotten_result_is_made_again() -> None:
     async with shop() as b:
         assert value(await b.call(Shop, "s", "plain")) == 1
         assert code(await b.call(Shop, "s", "forgetful", {"fail": True})) == "declined"
@@ -342,7 +342,7 @@ async def test_a_forgotten_result_is_made_anew() -> None:
 async def test_a_result_that_the_same_turn_has_forgotten_is_replaced() -> None:
     async with shop() as b:
         assert value(await b.call(Shop, "s", "plain")) == 1
-        assert value(await b.call(Shop, "s", "anew")) == 2
+        assert value(await b.call(Shop, "s", "replaced")) == 2
         await b.restart()
         assert value(await b.call(Shop, "s", "plain")) == 2
 
